@@ -1,0 +1,204 @@
+//! The decoder: from an Ethernet frame to the SCTP common header and the first chunk's header.
+//!
+//! [`decode`] follows up to two VLAN tags (IEEE 802.1Q and 802.1ad), an IPv4 header with options or an IPv6 header with
+//! extension headers, and trusts no length before it has compared it with what surrounds it. What it cannot follow is
+//! either somebody else's ([`Verdict::Pass`]) or damaged in a way that no stack would accept ([`Verdict::Drop`]).
+//!
+//! It checks the IPv4 header checksum, since a redirected packet never meets the kernel code that would. It does not
+//! judge what lies above the IP layer: the port may turn out not to be ours, and then the packet is none of our business,
+//! however odd it looks.
+//!
+//! # Decisions
+//!
+//! * **Fragments.** A first fragment has ports and is decoded, marked [`Decoded::fragment`]; if it is for us it is dropped
+//!   by name. Later fragments have none and pass to the kernel, which cannot complete a packet of ours without its
+//!   first fragment, and so never answers for us, while other SCTP users of the host keep theirs.
+//!   An IPv6 "atomic" fragment (offset 0, none to follow, RFC 6946) is a whole packet and treated as one.
+//! * **Authentication and encryption headers** (AH, ESP) pass to the kernel's IPsec.
+//! * **Padding.** The SCTP packet ends where the IP length says; Ethernet's padding behind it is ignored.
+//! * **Multi-buffer frames** are not handled: the program is not marked `xdp.frags`, so a driver with an MTU that
+//!   needs them refuses to attach it, and generic mode linearises frames first.
+
+mod ip;
+#[cfg(test)]
+pub(crate) mod samples;
+#[cfg(test)]
+mod tests;
+
+use crate::verdict::{DropReason, PassReason, Verdict};
+use crate::wire::{CHUNK_HEADER_LENGTH, COMMON_HEADER_LENGTH};
+
+/// Bytes of an Ethernet header without VLAN tags.
+pub const ETHERNET_HEADER_LENGTH: usize = 14;
+
+/// Bytes that one VLAN tag adds.
+pub const VLAN_TAG_LENGTH: usize = 4;
+
+/// Longest SCTP packet, common header included, that is judged; longer ones are dropped as
+/// [`DropReason::TooLong`]. It bounds the checksum's loop for the BPF verifier, and covers jumbo frames.
+pub const MAX_SCTP_LENGTH: usize = 9216;
+
+/// Read access to a frame's bytes, from the first byte of its Ethernet header.
+///
+/// Implemented for byte slices here and for packet memory in the XDP program.
+pub trait Frame {
+    /// Bytes of the frame.
+    fn len(&self) -> usize;
+
+    /// Whether the frame has no bytes.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The `N` bytes from offset `at`, or `None` if not all of them are within the frame.
+    fn read<const N: usize>(&self, at: usize) -> Option<[u8; N]>;
+}
+
+impl Frame for [u8] {
+    fn len(&self) -> usize {
+        self.len()
+    }
+
+    #[inline]
+    fn read<const N: usize>(&self, at: usize) -> Option<[u8; N]> {
+        self.get(at..)?.first_chunk().copied()
+    }
+}
+
+/// An SCTP packet within its frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decoded {
+    /// Offset of the IP header from the frame's start: 14, 18 or 22.
+    pub l3_offset: u16,
+    /// Offset of the SCTP common header from the frame's start.
+    pub sctp_offset: u16,
+    /// Bytes of the SCTP packet, common header included: at least 12. The frame has them all.
+    pub sctp_len: u16,
+    /// Source address, network byte order, IPv4 as IPv4-mapped IPv6.
+    pub source: [u8; 16],
+    /// Destination address, network byte order, IPv4 as IPv4-mapped IPv6.
+    pub destination: [u8; 16],
+    /// Whether the packet came over IPv4.
+    pub is_ipv4: bool,
+    /// ECN codepoint of the IP header: 0 Not-ECT, 1 ECT(1), 2 ECT(0), 3 CE (RFC 3168 §5).
+    pub ecn: u8,
+    /// The packet is the first fragment of a larger one: neither its length nor its checksum mean anything.
+    pub fragment: bool,
+    /// Source port, host byte order.
+    pub source_port: u16,
+    /// Destination port, host byte order.
+    pub destination_port: u16,
+    /// Verification tag, host byte order.
+    pub verification_tag: u32,
+    /// The checksum field, in the byte order in which a computed CRC32c compares to it (RFC 9260 Appendix A).
+    pub checksum: u32,
+    /// Header of the first chunk; zeros if fewer than four bytes follow the common header. It is no `Option`, whose value
+    /// is undefined for `None`: the compiler may then take any register for it, even one with a pointer, and the verifier
+    /// refuses what it does with that, although nothing comes of it.
+    pub(crate) first_chunk: ChunkHead,
+}
+
+impl Decoded {
+    /// Header of the first chunk; `None` if fewer than four bytes follow the common header.
+    #[inline(always)]
+    #[must_use]
+    pub const fn first_chunk(&self) -> Option<ChunkHead> {
+        if (self.sctp_len as usize) < COMMON_HEADER_LENGTH + CHUNK_HEADER_LENGTH {
+            return None;
+        }
+        Some(self.first_chunk)
+    }
+}
+
+/// A chunk's header (RFC 9260 §3.2), as found, not checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChunkHead {
+    /// Chunk type; see [`wire::chunk`](crate::wire::chunk).
+    pub kind: u8,
+    /// Chunk flags, whose meaning depends on the type.
+    pub flags: u8,
+    /// Bytes of the chunk, this header included, padding excluded.
+    pub length: u16,
+}
+
+/// Finds the SCTP packet in `frame`.
+///
+/// # Errors
+///
+/// [`Verdict::Pass`] if the frame is not a packet that this program could judge, [`Verdict::Drop`] if its IP or SCTP
+/// header is damaged.
+#[inline(always)]
+pub fn decode<F: Frame + ?Sized>(frame: &F) -> Result<Decoded, Verdict> {
+    let (ether_type, l3_offset) = ethernet(frame).ok_or(PassReason::NotSctp)?;
+    let packet = match ether_type {
+        ETHER_TYPE_IPV4 => ip::ipv4(frame, l3_offset)?,
+        ETHER_TYPE_IPV6 => ip::ipv6(frame, l3_offset)?,
+        _ => return Err(PassReason::NotSctp.into()),
+    };
+    if packet.payload_len < COMMON_HEADER_LENGTH {
+        return Err(DropReason::ShortHeader.into());
+    }
+    let header: [u8; COMMON_HEADER_LENGTH] = frame.read(packet.payload_offset).ok_or(DropReason::Truncated)?;
+    let [s0, s1, d0, d1, t0, t1, t2, t3, c0, c1, c2, c3] = header;
+    Ok(Decoded {
+        l3_offset: l3_offset as u16,
+        sctp_offset: packet.payload_offset as u16,
+        sctp_len: packet.payload_len as u16,
+        source: packet.source,
+        destination: packet.destination,
+        is_ipv4: packet.is_ipv4,
+        ecn: packet.ecn,
+        fragment: packet.fragment,
+        source_port: u16::from_be_bytes([s0, s1]),
+        destination_port: u16::from_be_bytes([d0, d1]),
+        verification_tag: u32::from_be_bytes([t0, t1, t2, t3]),
+        checksum: u32::from_le_bytes([c0, c1, c2, c3]),
+        first_chunk: first_chunk(frame, &packet)?,
+    })
+}
+
+/// `address` as IPv4-mapped IPv6 address, `::ffff:a.b.c.d`.
+#[inline(always)]
+#[must_use]
+pub const fn ipv4_mapped(address: [u8; 4]) -> [u8; 16] {
+    let [a, b, c, d] = address;
+    [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d]
+}
+
+/// The type of what Ethernet carries, behind at most two VLAN tags, and its offset.
+#[inline(always)]
+fn ethernet<F: Frame + ?Sized>(frame: &F) -> Option<(u16, usize)> {
+    let outer = u16::from_be_bytes(frame.read(ETHERNET_HEADER_LENGTH - 2)?);
+    if !is_vlan(outer) {
+        return Some((outer, ETHERNET_HEADER_LENGTH));
+    }
+    let inner = u16::from_be_bytes(frame.read(ETHERNET_HEADER_LENGTH + 2)?);
+    if !is_vlan(inner) {
+        return Some((inner, ETHERNET_HEADER_LENGTH + VLAN_TAG_LENGTH));
+    }
+    let innermost = u16::from_be_bytes(frame.read(ETHERNET_HEADER_LENGTH + VLAN_TAG_LENGTH + 2)?);
+    Some((innermost, ETHERNET_HEADER_LENGTH + 2 * VLAN_TAG_LENGTH))
+}
+
+#[inline(always)]
+const fn is_vlan(ether_type: u16) -> bool {
+    matches!(ether_type, ETHER_TYPE_VLAN | ETHER_TYPE_SERVICE_VLAN)
+}
+
+/// The first chunk's header, or zeros if the packet ends before.
+#[inline(always)]
+fn first_chunk<F: Frame + ?Sized>(frame: &F, packet: &ip::IpPacket) -> Result<ChunkHead, DropReason> {
+    if packet.payload_len < COMMON_HEADER_LENGTH + CHUNK_HEADER_LENGTH {
+        return Ok(ChunkHead { kind: 0, flags: 0, length: 0 });
+    }
+    let bytes = frame.read(packet.payload_offset + COMMON_HEADER_LENGTH);
+    let [kind, flags, l0, l1] = bytes.ok_or(DropReason::Truncated)?;
+    Ok(ChunkHead { kind, flags, length: u16::from_be_bytes([l0, l1]) })
+}
+
+const ETHER_TYPE_IPV4: u16 = 0x0800;
+const ETHER_TYPE_IPV6: u16 = 0x86dd;
+/// IEEE 802.1Q, a customer's VLAN tag.
+const ETHER_TYPE_VLAN: u16 = 0x8100;
+/// IEEE 802.1ad, a provider's VLAN tag ("QinQ").
+const ETHER_TYPE_SERVICE_VLAN: u16 = 0x88a8;

@@ -1,0 +1,149 @@
+//! The steps from a decoded packet to the worker that owns it.
+//!
+//! The XDP program takes them with its maps behind [`Tables`]; a test, or a datapath without XDP, with ordinary
+//! collections. In order:
+//!
+//! 1. [`decode`](crate::frame::decode) finds the SCTP packet in the frame;
+//! 2. [`admit`] lets packets to other ports go to the kernel;
+//! 3. [`find_owner`] looks up the verification tag, or applies the rules for packets out of the blue;
+//! 4. [`accept_checksum`] compares the CRC32c, which is computed only for packets that have an owner;
+//! 5. the packet goes to its owner.
+
+#[cfg(test)]
+mod tests;
+
+use crate::frame::{ChunkHead, Decoded, Frame};
+use crate::maps::{PortEntry, TagEntry, TagKey, policy};
+use crate::metadata::{Checksum, NO_SLOT};
+use crate::rules::{self, ExpectedTag, OutOfTheBlue};
+use crate::steering::{End, Steering};
+use crate::verdict::{DropReason, PassReason, RedirectReason, Verdict};
+
+/// What the judgement needs to know of this host's endpoints.
+pub trait Tables {
+    /// What is known of our port `port`; the default entry for a port that is not ours.
+    fn port(&self, port: u16) -> PortEntry;
+
+    /// The association that `key`'s tag belongs to.
+    fn tag(&self, key: &TagKey) -> Option<TagEntry>;
+
+    /// Whether `address` (IPv4 as IPv4-mapped IPv6) is one of our own.
+    fn is_ours(&self, address: &[u8; 16]) -> bool;
+}
+
+/// Whose a packet is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// How the owner was found.
+    pub reason: RedirectReason,
+    /// The worker.
+    pub worker: u16,
+    /// The association's slot in the worker's endpoint, or [`NO_SLOT`].
+    pub slot: u32,
+    /// The slot's generation; 0 without a slot.
+    pub generation: u32,
+}
+
+/// Admits packets to ports that are ours.
+///
+/// # Errors
+///
+/// [`PassReason::PortNotOwned`]; for port 0, which nobody can own, [`DropReason::PortZero`] if the destination address is
+/// ours.
+#[inline(always)]
+pub fn admit<T: Tables>(packet: &Decoded, tables: &T) -> Result<PortEntry, Verdict> {
+    let port = tables.port(packet.destination_port);
+    if port.is_owned() {
+        return Ok(port);
+    }
+    if packet.destination_port == 0 && tables.is_ours(&packet.destination) {
+        return Err(DropReason::PortZero.into());
+    }
+    Err(PassReason::PortNotOwned.into())
+}
+
+/// Finds the owner of a packet to a port of ours.
+///
+/// The address is looked at only after the tag has missed: a tag of ours on a port of ours is proof enough, and whatever
+/// else comes to an address that is not ours is in transit and none of our business, sound or not.
+///
+/// # Errors
+///
+/// The verdict on a packet that no worker should see.
+#[inline(always)]
+pub fn find_owner<F, T>(
+    frame: &F,
+    packet: &Decoded,
+    port: PortEntry,
+    tables: &T,
+    steering: &Steering,
+) -> Result<Owner, Verdict>
+where
+    F: Frame + ?Sized,
+    T: Tables,
+{
+    let checked = well_formed_and_tagged(packet);
+    if let Ok((_, expected)) = checked
+        && let Some(kind) = expected.of_association()
+    {
+        let key = TagKey::new(packet.destination_port, kind, packet.verification_tag);
+        if let Some(TagEntry { slot, generation, worker }) = tables.tag(&key) {
+            return Ok(Owner { reason: RedirectReason::Association, worker: worker as u16, slot, generation });
+        }
+    }
+    if !tables.is_ours(&packet.destination) {
+        let unicast = rules::is_unicast(&packet.destination);
+        return Err(if unicast { PassReason::Transit.into() } else { DropReason::NonUnicast.into() });
+    }
+    let (first, _) = checked?;
+    let (reason, worker) = match rules::out_of_the_blue(frame, packet, first) {
+        OutOfTheBlue::Init if !port.is_listening() => return Err(DropReason::NotListening.into()),
+        OutOfTheBlue::Init => (RedirectReason::Init, spread(packet, steering)),
+        OutOfTheBlue::CookieEcho => (RedirectReason::CookieEcho, steering.owner(packet.verification_tag)),
+        OutOfTheBlue::ShutdownAck => return Err(DropReason::OotbShutdownAck.into()),
+        OutOfTheBlue::Other => return Err(DropReason::OutOfTheBlue.into()),
+        OutOfTheBlue::Silent(reason) => return Err(reason.into()),
+    };
+    Ok(Owner { reason, worker, slot: NO_SLOT, generation: 0 })
+}
+
+/// Compares a packet's checksum field with the CRC32c computed over it (RFC 9260 §6.8).
+///
+/// `compute` is called unless the [`policy`] bits say that a field of zero is good enough; it gives `None` if the packet
+/// cannot be read to its end.
+///
+/// # Errors
+///
+/// [`DropReason::ZeroChecksum`] for a wrong checksum that is zero, [`DropReason::Checksum`] for any other.
+#[inline(always)]
+pub fn accept_checksum(
+    packet: &Decoded,
+    policy_bits: u32,
+    compute: impl FnOnce() -> Option<u32>,
+) -> Result<Checksum, DropReason> {
+    if packet.checksum == 0 && policy_bits & policy::TRUSTED_LINK != 0 {
+        return Ok(Checksum::Trusted);
+    }
+    let computed = compute().ok_or(DropReason::Truncated)?;
+    if computed == packet.checksum {
+        Ok(Checksum::Verified)
+    } else if packet.checksum == 0 {
+        Err(DropReason::ZeroChecksum)
+    } else {
+        Err(DropReason::Checksum)
+    }
+}
+
+#[inline(always)]
+fn well_formed_and_tagged(packet: &Decoded) -> Result<(ChunkHead, ExpectedTag), DropReason> {
+    let first = rules::well_formed(packet)?;
+    let expected = rules::expected_tag(packet.verification_tag, first, usize::from(packet.sctp_len))?;
+    Ok((first, expected))
+}
+
+#[inline(always)]
+fn spread(packet: &Decoded, steering: &Steering) -> u16 {
+    let source = End { address: packet.source, port: packet.source_port };
+    let destination = End { address: packet.destination, port: packet.destination_port };
+    steering.spread(&source, &destination)
+}

@@ -1,0 +1,256 @@
+//! Names, keys and values of the XDP program's maps and globals.
+//!
+//! The structs are `repr(C)` without padding, so that their bytes, which are all the kernel compares and copies, are
+//! fully defined. Userspace handles them as byte arrays (`to_bytes`, `from_bytes`): it then needs no `unsafe` promise
+//! about their layout. All numbers are in host byte order.
+
+/// Map names, as they stand in the ELF object.
+pub mod names {
+    /// Array of [`PortEntry`](super::PortEntry), index = SCTP port: which ports are ours.
+    pub const PORTS: &str = "PORTS";
+    /// Hash of [`TagKey`](super::TagKey) to [`TagEntry`](super::TagEntry): verification tags of live associations.
+    pub const TAGS: &str = "TAGS";
+    /// Hash of [`AddressKey`](super::AddressKey) to `u32` (its value has no meaning): our own IP addresses.
+    pub const ADDRESSES: &str = "ADDRESSES";
+    /// AF_XDP sockets, index = [`socket_index`](super::socket_index).
+    pub const XSKS: &str = "XSKS";
+    /// Per-CPU array of `u64`, index = [`Verdict::index`](crate::verdict::Verdict::index).
+    pub const COUNTERS: &str = "COUNTERS";
+}
+
+/// Names of the program's globals, set when it is loaded and constant afterwards.
+pub mod globals {
+    /// `u32`: how many workers there are (at least 1).
+    pub const WORKERS: &str = "WORKERS";
+    /// `[u64; 2]`: key of [`Steering`](crate::steering::Steering).
+    pub const HASH_KEY: &str = "HASH_KEY";
+    /// `u32`: bits of [`policy`](super::policy).
+    pub const POLICY: &str = "POLICY";
+    /// `u8`: most verbose level that the program logs (0 none, 1 error, 2 warn, 3 info …), defined by aya-log. At 0 the
+    /// verifier removes the logging code altogether.
+    pub const LOG_LEVEL: &str = "AYA_LOG_LEVEL";
+}
+
+/// Bits of the global [`POLICY`](globals::POLICY).
+pub mod policy {
+    /// The interface is a trusted local link (veth, tap, loopback): a checksum field of zero means that the sender, on
+    /// this same machine, left the CRC to "offload". Such packets are accepted, marked
+    /// [`Checksum::Trusted`](crate::metadata::Checksum::Trusted).
+    pub const TRUSTED_LINK: u32 = 1 << 0;
+    /// The driver has no room for metadata: redirect without it instead of dropping by name. Userspace then decodes
+    /// each frame itself, and must wipe a frame's metadata place before it gives the frame back to the fill ring, lest
+    /// an older struct be taken for a new one.
+    pub const WITHOUT_METADATA: u32 = 1 << 1;
+}
+
+/// The index in [`XSKS`](names::XSKS) of the socket that `worker` has bound to `queue`.
+#[inline(always)]
+#[must_use]
+pub const fn socket_index(queue: u32, worker: u16, workers: u32) -> u32 {
+    queue.wrapping_mul(workers).wrapping_add(worker as u32)
+}
+
+/// What the program knows of one SCTP port.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PortEntry {
+    /// Bits: [`OWNED`](Self::OWNED), [`LISTENING`](Self::LISTENING).
+    pub flags: u32,
+}
+
+impl PortEntry {
+    /// The port is ours: the program judges its packets. Without this bit they pass to the kernel untouched.
+    pub const OWNED: u32 = 1 << 0;
+    /// INIT chunks are wanted: there is a listener, or associations whose peers may restart or collide with them
+    /// (RFC 9260 §5.2.1, §5.2.2). Without this bit an INIT is dropped as
+    /// [`NotListening`](crate::verdict::DropReason::NotListening).
+    pub const LISTENING: u32 = 1 << 1;
+    /// Bytes of one value.
+    pub const SIZE: usize = 4;
+
+    /// An entry for a port that is ours.
+    #[must_use]
+    pub const fn owned(listening: bool) -> Self {
+        Self { flags: if listening { Self::OWNED | Self::LISTENING } else { Self::OWNED } }
+    }
+
+    /// Whether the port is ours.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_owned(self) -> bool {
+        self.flags & Self::OWNED != 0
+    }
+
+    /// Whether INIT chunks to the port are wanted.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_listening(self) -> bool {
+        self.flags & Self::LISTENING != 0
+    }
+
+    /// The value as the map holds it.
+    #[must_use]
+    pub const fn to_bytes(self) -> [u8; Self::SIZE] {
+        self.flags.to_ne_bytes()
+    }
+
+    /// The value from the map's bytes.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; Self::SIZE]) -> Self {
+        Self { flags: u32::from_ne_bytes(bytes) }
+    }
+}
+
+/// Whose tag a [`TagKey`] holds.
+///
+/// A packet's first chunk decides which of the two it must carry ([`rules::expected_tag`](crate::rules::expected_tag)),
+/// so one look-up suffices, and a local tag can never be mistaken for a peer's tag of the same value.
+#[repr(u16)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TagKind {
+    /// A tag that we drew: what every packet of the peer carries (RFC 9260 §8.5).
+    Local = 0,
+    /// A tag that the peer drew: what ABORT and SHUTDOWN COMPLETE with the T bit reflect (§8.5.1 B, C).
+    Peer = 1,
+}
+
+/// Key of the map [`TAGS`](names::TAGS).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TagKey {
+    local_port: u16,
+    kind: u16,
+    tag: u32,
+}
+
+impl TagKey {
+    /// Bytes of one key.
+    pub const SIZE: usize = 8;
+
+    /// The key for `tag` (of the side that `kind` says) on our port `local_port`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(local_port: u16, kind: TagKind, tag: u32) -> Self {
+        Self { local_port, kind: kind as u16, tag }
+    }
+
+    /// The key as the map compares it.
+    #[must_use]
+    pub const fn to_bytes(self) -> [u8; Self::SIZE] {
+        let [a, b] = self.local_port.to_ne_bytes();
+        let [c, d] = self.kind.to_ne_bytes();
+        let [e, f, g, h] = self.tag.to_ne_bytes();
+        [a, b, c, d, e, f, g, h]
+    }
+}
+
+/// Value of the map [`TAGS`](names::TAGS): whose packets carry the tag.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TagEntry {
+    /// The association's slot in its worker's endpoint.
+    pub slot: u32,
+    /// The slot's generation: tells a packet for an association that has ended from one for the slot's next user.
+    pub generation: u32,
+    /// The worker that owns the association. For a local tag this is also
+    /// [`Steering::owner`](crate::steering::Steering::owner) of the tag; a peer's tag says nothing about our workers.
+    pub worker: u32,
+}
+
+impl TagEntry {
+    /// Bytes of one value.
+    pub const SIZE: usize = 12;
+
+    /// The value as the map holds it.
+    #[must_use]
+    pub const fn to_bytes(self) -> [u8; Self::SIZE] {
+        let [a, b, c, d] = self.slot.to_ne_bytes();
+        let [e, f, g, h] = self.generation.to_ne_bytes();
+        let [i, j, k, l] = self.worker.to_ne_bytes();
+        [a, b, c, d, e, f, g, h, i, j, k, l]
+    }
+
+    /// The value from the map's bytes.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; Self::SIZE]) -> Self {
+        let [a, b, c, d, e, f, g, h, i, j, k, l] = bytes;
+        Self {
+            slot: u32::from_ne_bytes([a, b, c, d]),
+            generation: u32::from_ne_bytes([e, f, g, h]),
+            worker: u32::from_ne_bytes([i, j, k, l]),
+        }
+    }
+}
+
+/// Key of the map [`ADDRESSES`](names::ADDRESSES): an IP address, network byte order, IPv4 as IPv4-mapped IPv6.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct AddressKey(pub [u8; 16]);
+
+impl AddressKey {
+    /// Bytes of one key.
+    pub const SIZE: usize = 16;
+
+    /// The key of `address`.
+    #[must_use]
+    pub const fn new(address: core::net::IpAddr) -> Self {
+        Self(match address {
+            core::net::IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+            core::net::IpAddr::V6(v6) => v6.octets(),
+        })
+    }
+
+    /// The key as the map compares it.
+    #[must_use]
+    pub const fn to_bytes(self) -> [u8; Self::SIZE] {
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+    use super::*;
+
+    #[test]
+    fn structs_have_no_padding() {
+        assert_eq!(size_of::<PortEntry>(), PortEntry::SIZE);
+        assert_eq!(size_of::<TagKey>(), TagKey::SIZE);
+        assert_eq!(size_of::<TagEntry>(), TagEntry::SIZE);
+        assert_eq!(size_of::<AddressKey>(), AddressKey::SIZE);
+    }
+
+    #[test]
+    fn bytes_follow_the_order_of_the_fields() {
+        let key = TagKey::new(0x0102, TagKind::Peer, 0x0304_0506).to_bytes();
+        assert_eq!(key[..2], 0x0102_u16.to_ne_bytes());
+        assert_eq!(key[2..4], 1_u16.to_ne_bytes());
+        assert_eq!(key[4..], 0x0304_0506_u32.to_ne_bytes());
+        let entry = TagEntry { slot: 1, generation: 2, worker: 3 };
+        assert_eq!(TagEntry::from_bytes(entry.to_bytes()), entry);
+        assert_eq!(entry.to_bytes()[4..8], 2_u32.to_ne_bytes());
+    }
+
+    #[test]
+    fn ports_say_what_they_are() {
+        assert!(!PortEntry::default().is_owned());
+        assert!(PortEntry::owned(false).is_owned() && !PortEntry::owned(false).is_listening());
+        assert!(PortEntry::owned(true).is_owned() && PortEntry::owned(true).is_listening());
+        assert_eq!(PortEntry::from_bytes(PortEntry::owned(true).to_bytes()), PortEntry::owned(true));
+    }
+
+    #[test]
+    fn an_ipv4_address_is_mapped() {
+        let key = AddressKey::new(IpAddr::V4(Ipv4Addr::new(10, 1, 2, 3)));
+        assert_eq!(key.to_bytes(), [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 1, 2, 3]);
+        assert_eq!(AddressKey::new(IpAddr::V6(Ipv6Addr::LOCALHOST)).0[15], 1);
+    }
+
+    #[test]
+    fn sockets_of_one_queue_are_neighbours() {
+        assert_eq!(socket_index(0, 0, 3), 0);
+        assert_eq!(socket_index(0, 2, 3), 2);
+        assert_eq!(socket_index(2, 1, 3), 7);
+    }
+}

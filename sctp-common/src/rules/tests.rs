@@ -1,0 +1,208 @@
+use super::*;
+use crate::frame::samples::{ethernet, ipv4_packet, packet};
+use crate::frame::{decode, ipv4_mapped};
+
+const TAG: u32 = 0x1234_5678;
+
+/// An SCTP packet of `chunks`, decoded, with its frame.
+fn decoded(chunks: &[u8]) -> (Vec<u8>, Decoded) {
+    let bytes = [&packet()[..12], chunks].concat();
+    let frame = ethernet(&[], 0x0800, &ipv4_packet(&[], &bytes));
+    let decoded = decode(frame.as_slice()).unwrap();
+    (frame, decoded)
+}
+
+fn head(kind: u8, flags: u8, length: u16) -> ChunkHead {
+    ChunkHead { kind, flags, length }
+}
+
+fn well_formed_error(chunks: &[u8]) -> DropReason {
+    well_formed(&decoded(chunks).1).unwrap_err()
+}
+
+/// Chunk types that no section of §8.5.1 is about.
+const ORDINARY: [u8; 13] = [
+    chunk::DATA,
+    chunk::INIT_ACK,
+    chunk::SACK,
+    chunk::HEARTBEAT,
+    chunk::HEARTBEAT_ACK,
+    chunk::SHUTDOWN,
+    chunk::ERROR,
+    chunk::COOKIE_ACK,
+    chunk::ECNE,
+    chunk::AUTH,
+    chunk::I_DATA,
+    chunk::FORWARD_TSN,
+    0x3f,
+];
+
+#[test]
+fn a_well_formed_packet_gives_its_first_chunk() {
+    assert_eq!(well_formed(&decoded(&packet()[12..]).1), Ok(head(0, 3, 20)));
+}
+
+#[test]
+fn chunk_lengths_are_compared_with_the_packet() {
+    assert_eq!(well_formed_error(&[]), DropReason::NoChunk);
+    for few in 1..4 {
+        assert_eq!(well_formed_error(&vec![0; few]), DropReason::ChunkHeader);
+    }
+    for length in 0..4 {
+        assert_eq!(well_formed_error(&[4, 0, 0, length, 0, 0, 0, 0]), DropReason::ChunkLength);
+    }
+    assert_eq!(well_formed_error(&[4, 0, 0, 9, 0, 0, 0, 0]), DropReason::ChunkTruncated);
+    assert_eq!(well_formed_error(&[4, 0, 0xff, 0xff, 0, 0, 0, 0]), DropReason::ChunkTruncated);
+    for unpadded in 5..8_u8 {
+        let mut bytes = vec![4, 0, 0, unpadded];
+        bytes.resize(unpadded.into(), 0);
+        assert_eq!(well_formed_error(&bytes), DropReason::ChunkPadding);
+        bytes.resize(8, 0);
+        assert_eq!(well_formed(&decoded(&bytes).1), Ok(head(4, 0, unpadded.into())));
+    }
+    assert_eq!(well_formed(&decoded(&[14, 0, 0, 4]).1), Ok(head(14, 0, 4)));
+}
+
+#[test]
+fn ports_fragments_and_length_come_first() {
+    let (_, sound) = decoded(&[4, 0, 0, 2]);
+    assert_eq!(well_formed(&Decoded { source_port: 0, ..sound }), Err(DropReason::PortZero));
+    assert_eq!(well_formed(&Decoded { destination_port: 0, ..sound }), Err(DropReason::PortZero));
+    assert_eq!(well_formed(&Decoded { fragment: true, ..sound }), Err(DropReason::Fragment));
+    let too_long = MAX_SCTP_LENGTH as u16 + 1;
+    assert_eq!(well_formed(&Decoded { sctp_len: too_long, ..sound }), Err(DropReason::TooLong));
+}
+
+/// §8.5: the tag must be the receiver's own.
+#[test]
+fn ordinary_chunks_carry_the_local_tag() {
+    for kind in ORDINARY {
+        for flags in [0, flags::T, 0xff] {
+            assert_eq!(expected_tag(TAG, head(kind, flags, 20), 32), Ok(ExpectedTag::Local), "chunk type {kind}");
+        }
+    }
+}
+
+/// §8.5.1 A.
+#[test]
+fn init_carries_tag_zero_and_is_alone() {
+    assert_eq!(expected_tag(0, head(chunk::INIT, 0, 20), 32), Ok(ExpectedTag::Zero));
+    assert_eq!(expected_tag(0, head(chunk::INIT, 0, 21), 36), Ok(ExpectedTag::Zero));
+    assert_eq!(expected_tag(TAG, head(chunk::INIT, 0, 20), 32), Err(DropReason::InitTag));
+    assert_eq!(expected_tag(0, head(chunk::INIT, 0, 20), 36), Err(DropReason::InitBundled));
+}
+
+/// §8.5.1 A: tag 0 is for INIT only.
+#[test]
+fn nothing_else_carries_tag_zero() {
+    let others = [chunk::ABORT, chunk::SHUTDOWN_COMPLETE, chunk::SHUTDOWN_ACK, chunk::COOKIE_ECHO];
+    for kind in ORDINARY.into_iter().chain(others) {
+        assert_eq!(expected_tag(0, head(kind, flags::T, 20), 32), Err(DropReason::ZeroTag), "chunk type {kind}");
+    }
+}
+
+/// §8.5.1 B and C.
+#[test]
+fn abort_and_shutdown_complete_may_reflect_the_peers_tag() {
+    for kind in [chunk::ABORT, chunk::SHUTDOWN_COMPLETE] {
+        assert_eq!(expected_tag(TAG, head(kind, 0, 4), 16), Ok(ExpectedTag::Local));
+        assert_eq!(expected_tag(TAG, head(kind, flags::T, 4), 16), Ok(ExpectedTag::Peer));
+        assert_eq!(expected_tag(TAG, head(kind, !flags::T, 4), 16), Ok(ExpectedTag::Local));
+    }
+}
+
+/// §8.5.1 D and E: the tag is ours if there is an association; without one §8.4 follows.
+#[test]
+fn cookie_echo_and_shutdown_ack_carry_the_local_tag() {
+    for kind in [chunk::COOKIE_ECHO, chunk::SHUTDOWN_ACK] {
+        assert_eq!(expected_tag(TAG, head(kind, flags::T, 4), 16), Ok(ExpectedTag::Local));
+    }
+}
+
+#[test]
+fn an_association_has_a_tag_of_either_kind() {
+    assert_eq!(ExpectedTag::Local.of_association(), Some(TagKind::Local));
+    assert_eq!(ExpectedTag::Peer.of_association(), Some(TagKind::Peer));
+    assert_eq!(ExpectedTag::Zero.of_association(), None);
+}
+
+fn blue(chunks: &[u8]) -> OutOfTheBlue {
+    let (frame, packet) = decoded(chunks);
+    out_of_the_blue(frame.as_slice(), &packet, well_formed(&packet).unwrap())
+}
+
+/// §8.4, 1.
+#[test]
+fn out_of_the_blue_from_or_to_what_is_not_one_host() {
+    let (frame, sound) = decoded(&[chunk::INIT, 0, 0, 4]);
+    let first = head(chunk::INIT, 0, 4);
+    let mut multicast = [0; 16];
+    multicast[0] = 0xff;
+    for address in [ipv4_mapped([224, 0, 0, 1]), ipv4_mapped([255; 4]), ipv4_mapped([0; 4]), multicast, [0; 16]] {
+        for packet in [Decoded { source: address, ..sound }, Decoded { destination: address, ..sound }] {
+            let expected = OutOfTheBlue::Silent(DropReason::NonUnicast);
+            assert_eq!(out_of_the_blue(frame.as_slice(), &packet, first), expected);
+        }
+    }
+}
+
+/// §8.4, 2.
+#[test]
+fn out_of_the_blue_abort() {
+    for flags in [0, flags::T] {
+        assert_eq!(blue(&[chunk::ABORT, flags, 0, 4]), OutOfTheBlue::Silent(DropReason::OotbAbort));
+    }
+}
+
+/// §8.4, 3 and 4.
+#[test]
+fn out_of_the_blue_init_and_cookie_echo_are_processed() {
+    assert_eq!(blue(&[chunk::INIT, 0, 0, 4]), OutOfTheBlue::Init);
+    assert_eq!(blue(&[chunk::COOKIE_ECHO, 0, 0, 4]), OutOfTheBlue::CookieEcho);
+    assert_eq!(OutOfTheBlue::Init.drop_reason(), None);
+    assert_eq!(OutOfTheBlue::CookieEcho.drop_reason(), None);
+}
+
+/// §8.4, 5.
+#[test]
+fn out_of_the_blue_shutdown_ack() {
+    assert_eq!(blue(&[chunk::SHUTDOWN_ACK, 0, 0, 4]), OutOfTheBlue::ShutdownAck);
+    assert_eq!(OutOfTheBlue::ShutdownAck.drop_reason(), Some(DropReason::OotbShutdownAck));
+}
+
+/// §8.4, 6.
+#[test]
+fn out_of_the_blue_shutdown_complete() {
+    let expected = OutOfTheBlue::Silent(DropReason::OotbShutdownComplete);
+    assert_eq!(blue(&[chunk::SHUTDOWN_COMPLETE, flags::T, 0, 4]), expected);
+}
+
+/// §8.4, 7.
+#[test]
+fn out_of_the_blue_stale_cookie_and_cookie_ack() {
+    let silent = OutOfTheBlue::Silent(DropReason::OotbCookieAck);
+    assert_eq!(silent.drop_reason(), Some(DropReason::OotbCookieAck));
+    assert_eq!(blue(&[chunk::COOKIE_ACK, 0, 0, 4]), silent);
+    assert_eq!(blue(&[chunk::ERROR, 0, 0, 12, 0, 3, 0, 8, 0, 0, 0, 0]), silent);
+    assert_eq!(blue(&[chunk::ERROR, 0, 0, 8, 0, 1, 0, 4]), OutOfTheBlue::Other);
+    // The cause's header would lie beyond the chunk, in the next one.
+    assert_eq!(blue(&[chunk::ERROR, 0, 0, 4, 0, 3, 0, 8]), OutOfTheBlue::Other);
+}
+
+/// §8.4, 8.
+#[test]
+fn out_of_the_blue_anything_else() {
+    for kind in ORDINARY.into_iter().filter(|kind| *kind != chunk::COOKIE_ACK) {
+        assert_eq!(blue(&[kind, 0, 0, 4]), OutOfTheBlue::Other, "chunk type {kind}");
+    }
+    assert_eq!(OutOfTheBlue::Other.drop_reason(), Some(DropReason::OutOfTheBlue));
+}
+
+#[test]
+fn ordinary_addresses_are_unicast() {
+    for address in [[10, 0, 0, 1], [192, 168, 255, 255], [223, 255, 255, 255], [240, 0, 0, 1], [127, 0, 0, 1]] {
+        assert!(is_unicast(&ipv4_mapped(address)), "{address:?}");
+    }
+    assert!(is_unicast(&[0xfe; 16]));
+    assert!(is_unicast(&core::net::Ipv6Addr::LOCALHOST.octets()));
+}

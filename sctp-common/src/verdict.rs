@@ -1,0 +1,222 @@
+//! Every fate that a packet can have in the XDP program, with its name and its counter.
+//!
+//! Exactly one counter is incremented per packet, at the place that decided, so the sum over all counters is the number of
+//! packets seen and the sum over the drop reasons is the number dropped.
+
+/// What becomes of a packet, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Verdict {
+    /// Given to the kernel unchanged: not ours.
+    Pass(PassReason),
+    /// Redirected to the AF_XDP socket of the worker that it belongs to.
+    Redirect(RedirectReason),
+    /// Discarded.
+    Drop(DropReason),
+}
+
+impl Verdict {
+    /// How many counters there are: the number of entries of the map
+    /// [`COUNTERS`](crate::maps::names::COUNTERS).
+    pub const COUNT: u32 = DROPS_FROM + DropReason::ALL.len() as u32;
+
+    /// The verdict's index in the map [`COUNTERS`](crate::maps::names::COUNTERS), below [`COUNT`](Self::COUNT).
+    #[inline(always)]
+    #[must_use]
+    pub const fn index(self) -> u32 {
+        match self {
+            Self::Pass(reason) => reason as u32,
+            Self::Redirect(reason) => REDIRECTS_FROM + reason as u32,
+            Self::Drop(reason) => DROPS_FROM + reason as u32,
+        }
+    }
+
+    /// The verdict that is counted at `index`.
+    #[must_use]
+    pub fn from_index(index: u32) -> Option<Self> {
+        Self::all().nth(usize::try_from(index).ok()?)
+    }
+
+    /// Every verdict, in the order of the counters.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let passes = PassReason::ALL.iter().map(|&reason| Self::Pass(reason));
+        let redirects = RedirectReason::ALL.iter().map(|&reason| Self::Redirect(reason));
+        let drops = DropReason::ALL.iter().map(|&reason| Self::Drop(reason));
+        passes.chain(redirects).chain(drops)
+    }
+
+    /// The reason's name in kebab case, unique among all verdicts: what counters are called in tables, JSON and metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pass(reason) => reason.name(),
+            Self::Redirect(reason) => reason.name(),
+            Self::Drop(reason) => reason.name(),
+        }
+    }
+
+    /// What is done with the packet: `"pass"`, `"redirect"` or `"drop"`.
+    #[must_use]
+    pub const fn action(self) -> &'static str {
+        match self {
+            Self::Pass(_) => "pass",
+            Self::Redirect(_) => "redirect",
+            Self::Drop(_) => "drop",
+        }
+    }
+
+    /// The reason in one sentence, for people.
+    #[must_use]
+    pub const fn describe(self) -> &'static str {
+        match self {
+            Self::Pass(reason) => reason.describe(),
+            Self::Redirect(reason) => reason.describe(),
+            Self::Drop(reason) => reason.describe(),
+        }
+    }
+}
+
+impl From<PassReason> for Verdict {
+    #[inline(always)]
+    fn from(reason: PassReason) -> Self {
+        Self::Pass(reason)
+    }
+}
+
+impl From<RedirectReason> for Verdict {
+    #[inline(always)]
+    fn from(reason: RedirectReason) -> Self {
+        Self::Redirect(reason)
+    }
+}
+
+impl From<DropReason> for Verdict {
+    #[inline(always)]
+    fn from(reason: DropReason) -> Self {
+        Self::Drop(reason)
+    }
+}
+
+const REDIRECTS_FROM: u32 = PassReason::ALL.len() as u32;
+const DROPS_FROM: u32 = REDIRECTS_FROM + RedirectReason::ALL.len() as u32;
+
+/// Defines an enum of reasons, each with its name and its sentence, which is its documentation too.
+macro_rules! reasons {
+    ($(#[$about:meta])* $reasons:ident { $($variant:ident = $name:literal: $sentence:literal,)+ }) => {
+        $(#[$about])*
+        #[repr(u8)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $reasons {
+            $(#[doc = $sentence] $variant,)+
+        }
+
+        impl $reasons {
+            /// Every reason, in the order of their counters.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// The name in kebab case.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)+
+                }
+            }
+
+            /// The meaning in one sentence.
+            #[must_use]
+            pub const fn describe(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $sentence,)+
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Why a packet was left to the kernel.
+    PassReason {
+        NotSctp = "not-sctp": "Not SCTP over IPv4 or IPv6, or too short to tell.",
+        ExtensionHeaders = "extension-headers": "A chain of IPv6 extension headers longer than the program follows.",
+        SourceRouted = "source-routed": "An IPv6 routing header with segments left: this host is only a way-point.",
+        LaterFragment = "later-fragment": "A fragment other than the first one, which has no ports to judge by.",
+        PortNotOwned = "port-not-owned": "SCTP to a port that is not ours.",
+        Transit = "transit": "SCTP to an address that is not ours, with no verification tag of ours.",
+    }
+}
+
+reasons! {
+    /// Why a packet was redirected to a worker.
+    RedirectReason {
+        Association = "association": "The verification tag belongs to a live association.",
+        Init = "init": "An INIT to a port that wants them (RFC 9260 §5.1).",
+        CookieEcho = "cookie-echo": "A COOKIE ECHO whose tag no association has yet (RFC 9260 §5.1.5).",
+    }
+}
+
+reasons! {
+    /// Why a packet was discarded.
+    DropReason {
+        IpVersion = "ip-version": "The IP version field disagrees with the Ethernet type.",
+        IpHeaderLength = "ip-header-length": "An IPv4 header length below 20 bytes.",
+        IpLength = "ip-length": "The IP length is too small for the IP headers in front of SCTP.",
+        IpChecksum = "ip-checksum": "The IPv4 header checksum is wrong.",
+        Truncated = "truncated": "The frame ends before the length that its IP header states.",
+        Fragment = "fragment": "The first fragment of a packet for us: fragments are not reassembled.",
+        TooLong = "too-long": "An SCTP packet longer than the program can verify (9216 bytes).",
+        ShortHeader = "short-header": "Fewer than the 12 bytes of an SCTP common header.",
+        PortZero = "port-zero": "Source or destination port 0.",
+        NoChunk = "no-chunk": "A common header without any chunk.",
+        ChunkHeader = "chunk-header": "Fewer than the four bytes of a chunk header after the common header.",
+        ChunkLength = "chunk-length": "A chunk length below 4, the length of its own header.",
+        ChunkTruncated = "chunk-truncated": "The first chunk is longer than the packet.",
+        ChunkPadding = "chunk-padding": "The padding of the first chunk lies beyond the end of the packet.",
+        ZeroTag = "zero-tag": "Verification tag 0 on something else than an INIT (RFC 9260 §8.5.1 A).",
+        InitTag = "init-tag": "An INIT with a verification tag other than 0 (RFC 9260 §8.5.1 A).",
+        InitBundled = "init-bundled": "An INIT that shares its packet with more chunks (RFC 9260 §8.5.1 A).",
+        NotListening = "not-listening": "An INIT to a port of ours that wants none.",
+        NonUnicast = "non-unicast": "Out of the blue, from or to an address that is not unicast (RFC 9260 §8.4, 1).",
+        OotbAbort = "ootb-abort": "Out of the blue: an ABORT of no association (RFC 9260 §8.4, 2).",
+        OotbShutdownAck = "ootb-shutdown-ack": "Out of the blue: a SHUTDOWN ACK (RFC 9260 §8.4, 5).",
+        OotbShutdownComplete = "ootb-shutdown-complete": "Out of the blue: a SHUTDOWN COMPLETE (RFC 9260 §8.4, 6).",
+        OotbCookieAck = "ootb-cookie-ack": "Out of the blue: a COOKIE ACK, or an ERROR about a stale cookie (RFC 9260 §8.4, 7).",
+        OutOfTheBlue = "out-of-the-blue": "Out of the blue: a verification tag that no association has (RFC 9260 §8.4, 8).",
+        Checksum = "checksum": "The CRC32c is wrong.",
+        ZeroChecksum = "zero-checksum": "The checksum field is zero: most likely a sender on this machine left it to offload.",
+        NoMetadata = "no-metadata": "The driver left no room for metadata in front of the frame.",
+        NoSocket = "no-socket": "The owner has no AF_XDP socket on the queue that the packet came by.",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn indices_count_up_from_zero_without_a_gap() {
+        let indices: Vec<u32> = Verdict::all().map(Verdict::index).collect();
+        assert_eq!(indices, (0..Verdict::COUNT).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn an_index_leads_back_to_its_verdict() {
+        assert!(Verdict::all().all(|verdict| Verdict::from_index(verdict.index()) == Some(verdict)));
+        assert_eq!(Verdict::from_index(Verdict::COUNT), None);
+    }
+
+    #[test]
+    fn names_are_unique_and_in_kebab_case() {
+        let names: HashSet<_> = Verdict::all().map(Verdict::name).collect();
+        assert_eq!(names.len(), Verdict::COUNT as usize);
+        assert!(names.iter().all(|name| name.chars().all(|c| c.is_ascii_lowercase() || c == '-')));
+    }
+
+    #[test]
+    fn every_verdict_has_a_sentence_and_an_action() {
+        assert!(Verdict::all().all(|verdict| verdict.describe().ends_with('.')));
+        assert_eq!(Verdict::from(PassReason::Transit).action(), "pass");
+        assert_eq!(Verdict::from(RedirectReason::Init).action(), "redirect");
+        assert_eq!(Verdict::from(DropReason::Checksum).action(), "drop");
+    }
+}
