@@ -1,0 +1,70 @@
+//! The XDP program: one verdict for every frame that a NIC queue delivers.
+//!
+//! [`judge`] is the list of its steps. What the steps decide by is in `sctp_common` and runs in userspace too; what is
+//! here binds it to packet memory ([`packet`]), to the maps ([`tables`]) and to the helpers that only a program in the
+//! kernel has ([`redirect`]).
+//!
+//! The package also compiles for the host, to nothing useful, so that the usual lints can look at it.
+
+#![cfg_attr(target_arch = "bpf", no_std, no_main)]
+// Inline assembly for BPF is not stable; the build needs an unstable compiler anyway, for its own `core`.
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
+// Nothing is public but the entry point that the macro `xdp` generates, without documentation.
+#![allow(missing_docs)]
+
+mod checksum;
+mod count;
+mod packet;
+mod redirect;
+mod report;
+mod settings;
+mod tables;
+
+use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_REDIRECT};
+use aya_ebpf::macros::xdp;
+use aya_ebpf::programs::XdpContext;
+use sctp_common::frame::decode;
+use sctp_common::judge::{accept_checksum, admit, find_owner};
+use sctp_common::verdict::{RedirectReason, Verdict};
+
+use crate::packet::Packet;
+use crate::tables::Maps;
+
+/// Entry point of the program.
+#[xdp]
+pub(crate) fn sctp_xdp(ctx: XdpContext) -> u32 {
+    let verdict = judge(&ctx).map_or_else(|verdict| verdict, Verdict::Redirect);
+    count::add(verdict);
+    match verdict {
+        Verdict::Pass(_) => XDP_PASS,
+        Verdict::Drop(_) => XDP_DROP,
+        Verdict::Redirect(_) => XDP_REDIRECT,
+    }
+}
+
+/// Decides a frame's fate, step by step. A step that settles it ends the walk with its verdict.
+#[inline(always)]
+fn judge(ctx: &XdpContext) -> Result<RedirectReason, Verdict> {
+    let packet = packet::any(decode(&Packet::of(ctx))?);
+    let frame = Packet::of(ctx);
+    let port = admit(&packet, &Maps)?;
+    let owner = find_owner(&frame, &packet, port, &Maps, &settings::steering())?;
+    let checksum = accept_checksum(&packet, settings::policy(), || checksum::compute(ctx, &packet))?;
+    redirect::to_owner(ctx, &packet, checksum, &owner)
+}
+
+#[cfg(not(target_arch = "bpf"))]
+fn main() {}
+
+/// Never reached: the verifier would refuse a program that can.
+#[cfg(target_arch = "bpf")]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+/// The kernel's word for a licence that goes with its own, as MIT does. Some of its helpers ask for one.
+#[cfg(target_arch = "bpf")]
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

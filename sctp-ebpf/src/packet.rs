@@ -1,0 +1,167 @@
+//! Packet memory as a [`Frame`].
+
+use aya_ebpf::programs::XdpContext;
+use sctp_common::frame::{Decoded, Frame, MAX_SCTP_LENGTH};
+
+/// The linear part of a frame, which is all of it: the program takes no multi-buffer frames.
+pub(crate) struct Packet {
+    start: usize,
+    end: usize,
+}
+
+impl Packet {
+    /// The frame that `ctx` is about. Helpers that move its boundaries invalidate this.
+    #[inline(always)]
+    pub(crate) fn of(ctx: &XdpContext) -> Self {
+        Self { start: ctx.data(), end: ctx.data_end() }
+    }
+}
+
+/// `packet`, of which the verifier no longer knows how it was found.
+///
+/// Many ways lead through the decoder: with VLAN tags or without, over IPv4 and IPv6, with any number of options and extension
+/// headers. On each the verifier knows something else about the offsets, and so would walk all later steps once for
+/// each. Two byte swaps, which undo each other, leave it with one case: any 16-bit number.
+#[inline(always)]
+pub(crate) fn any(mut packet: Decoded) -> Decoded {
+    packet.l3_offset = load::forget(packet.l3_offset);
+    packet.sctp_offset = load::forget(packet.sctp_offset);
+    packet.sctp_len = load::forget(packet.sctp_len);
+    packet.ecn = load::forget(packet.ecn.into()) as u8;
+    packet.is_ipv4 = load::forget(packet.is_ipv4.into()) != 0;
+    packet.fragment = load::forget(packet.fragment.into()) != 0;
+    packet
+}
+
+impl Frame for Packet {
+    #[inline(always)]
+    fn len(&self) -> usize {
+        self.end - self.start
+    }
+
+    #[inline(always)]
+    fn read<const N: usize>(&self, at: usize) -> Option<[u8; N]> {
+        // No single bytes: for one, the compiler turns the comparison below into a form that the verifier draws no
+        // conclusion from.
+        const { assert!(N > 0 && N.is_multiple_of(2)) };
+        if at > MAX_OFFSET {
+            return None;
+        }
+        let from = load::sum(self.start, at);
+        if from + N > self.end {
+            return None;
+        }
+        let mut bytes = [0; N];
+        let (words, rest) = bytes.as_chunks_mut::<8>();
+        let mut next = from;
+        for word in words {
+            // SAFETY: the word lies within `from` to `from + N`, which lies within the frame, as has just been checked;
+            // the verifier proves it again, from these same comparisons.
+            *word = unsafe { load::u64(next) }.to_ne_bytes();
+            next += 8;
+        }
+        let (words, rest) = rest.as_chunks_mut::<4>();
+        for word in words {
+            // SAFETY: as above.
+            *word = unsafe { load::u32(next) }.to_ne_bytes();
+            next += 4;
+        }
+        let (words, _) = rest.as_chunks_mut::<2>();
+        for word in words {
+            // SAFETY: as above.
+            *word = unsafe { load::u16(next) }.to_ne_bytes();
+            next += 2;
+        }
+        Some(bytes)
+    }
+}
+
+/// Loads from packet memory at any address, each one instruction.
+///
+/// The BPF machine and the CPUs under it load words from odd addresses; the compiler, unasked, would load them byte by
+/// byte. It can be asked (`allows-misaligned-mem-access`), but then does the same to the stack, where the verifier insists
+/// on alignment. So these loads are spelled out.
+#[cfg(target_arch = "bpf")]
+mod load {
+    use core::arch::asm;
+
+    /// `value`, swapped twice. It is said to touch memory, so that the frame's boundaries are read again after it.
+    #[inline(always)]
+    pub(super) fn forget(value: u16) -> u16 {
+        let mut value = u64::from(value);
+        // SAFETY: works on a register.
+        unsafe { asm!("{0} = be16 {0}", "{0} = be16 {0}", inout(reg) value, options(nostack, preserves_flags)) };
+        value as u16
+    }
+
+    /// `start + at`, of which the compiler does not know that it is a sum.
+    ///
+    /// If it did, it might compute the pointer that is compared with the frame's end and the one that is loaded from
+    /// separately, and the verifier would see no connection between the two.
+    #[inline(always)]
+    pub(super) fn sum(mut start: usize, at: usize) -> usize {
+        // SAFETY: an addition of registers.
+        unsafe { asm!("{} += {}", inout(reg) start, in(reg) at, options(pure, nomem, nostack, preserves_flags)) };
+        start
+    }
+
+    macro_rules! load {
+        ($name:ident, $instruction:literal) => {
+            /// Reads at `from`.
+            ///
+            /// # Safety
+            ///
+            /// All bytes read are within the frame, and a comparison with its end has shown that to the verifier.
+            #[inline(always)]
+            pub(super) unsafe fn $name(from: usize) -> $name {
+                let value: u64;
+                // SAFETY: the caller vouches for the memory; nothing is written and no stack is used.
+                unsafe { asm!($instruction, out(reg) value, in(reg) from, options(readonly, nostack, preserves_flags)) };
+                value as $name
+            }
+        };
+    }
+
+    load!(u64, "{} = *(u64 *)({} + 0)");
+    load!(u32, "{} = *(u32 *)({} + 0)");
+    load!(u16, "{} = *(u16 *)({} + 0)");
+}
+
+/// The same for the host, which compiles this package only to lint it.
+#[cfg(not(target_arch = "bpf"))]
+mod load {
+    /// `value`.
+    #[inline(always)]
+    pub(super) fn forget(value: u16) -> u16 {
+        value
+    }
+
+    /// `start + at`.
+    #[inline(always)]
+    pub(super) fn sum(start: usize, at: usize) -> usize {
+        start + at
+    }
+
+    macro_rules! load {
+        ($($name:ident)+) => {$(
+            /// Reads at `from`.
+            ///
+            /// # Safety
+            ///
+            /// All bytes read are within the frame.
+            #[inline(always)]
+            pub(super) unsafe fn $name(from: usize) -> $name {
+                // SAFETY: the caller vouches for the memory.
+                unsafe { (from as *const $name).read_unaligned() }
+            }
+        )+};
+    }
+
+    load!(u64 u32 u16);
+}
+
+/// No field that is read lies further from the frame's start: the largest packet behind VLAN tags, an IPv6 header and
+/// its extension headers. The verifier follows packet pointers up to 65535 only and wants to see a bound.
+const MAX_OFFSET: usize = 0x7fff;
+
+const _: () = assert!(MAX_OFFSET > MAX_SCTP_LENGTH + 22 + 40 + 6 * 2048);

@@ -1,0 +1,35 @@
+//! Globals, which userspace sets when it loads the program. The verifier takes them for constants.
+
+use aya_ebpf::Global;
+use sctp_common::siphash::HashKey;
+use sctp_common::steering::Steering;
+
+/// How many workers there are.
+#[unsafe(no_mangle)]
+static WORKERS: Global<u32> = Global::new(1);
+
+/// Key of the steering hash.
+#[unsafe(no_mangle)]
+static HASH_KEY: Global<HashKey> = Global::new([0; 2]);
+
+/// Bits of `sctp_common::maps::policy`.
+#[unsafe(no_mangle)]
+static POLICY: Global<u32> = Global::new(0);
+
+/// The function that maps tags and new flows to workers.
+#[inline(always)]
+pub(crate) fn steering() -> Steering {
+    Steering { key: HASH_KEY.load(), workers: workers() as u16 }
+}
+
+/// How many workers there are, each with a socket on every queue.
+#[inline(always)]
+pub(crate) fn workers() -> u32 {
+    WORKERS.load()
+}
+
+/// Bits of `sctp_common::maps::policy`.
+#[inline(always)]
+pub(crate) fn policy() -> u32 {
+    POLICY.load()
+}
