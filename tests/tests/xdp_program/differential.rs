@@ -1,0 +1,164 @@
+//! The program and the same rules in userspace, on thousands of frames that differ from sound ones in a few places.
+
+use std::collections::HashMap;
+
+use anyhow::{Result, ensure};
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use sctp_common::maps::policy;
+use sctp_common::verdict::Verdict;
+use sctp_common::wire::chunk as kind;
+
+use super::frames::*;
+use super::model::Model;
+use super::program::Settings;
+
+const FRAMES: usize = 20_000;
+
+/// Any number will do; a failure prints the frame itself.
+const SEED: u64 = 0x5c7b_2026;
+
+#[test]
+fn mutated_frames_are_judged_alike() -> Result<()> {
+    if !sctp_lab::require_root() {
+        return Ok(());
+    }
+    let mut generator = StdRng::seed_from_u64(SEED);
+    let mut seen: HashMap<Verdict, usize> = HashMap::new();
+    for policy in [0, policy::TRUSTED_LINK] {
+        let settings = Settings { workers: 3, policy, ..Settings::default() };
+        let model = Model::new(&settings);
+        let program = model.program(settings)?;
+        for _ in 0..FRAMES / 2 {
+            let frame = mutated(&mut generator);
+            let (expected, details) = model.judge(&frame);
+            let outcome = program.run_expecting(&frame, expected)?;
+            ensure!(outcome.verdict == expected, "program {:?}, userspace {expected:?}: {frame:02x?}", outcome.verdict);
+            let metadata = details.map(|(_, metadata)| metadata);
+            ensure!(outcome.rx_metadata() == metadata, "metadata {:?}: {frame:02x?}", outcome.metadata);
+            ensure!(outcome.frame == frame, "the program changed the frame: {frame:02x?}");
+            *seen.entry(expected).or_default() += 1;
+        }
+        // Every frame has raised the counter that it should; if that is all there is, no frame has raised another.
+        ensure!(program.total()? == FRAMES as u64 / 2, "some frame was counted twice");
+    }
+    let mut seen: Vec<_> = seen.into_iter().collect();
+    seen.sort_by_key(|(verdict, _)| verdict.index());
+    for (verdict, count) in &seen {
+        println!("{:>6} {} {}", count, verdict.action(), verdict.name());
+    }
+    ensure!(seen.len() > 25, "the frames reach only {} verdicts", seen.len());
+    Ok(())
+}
+
+/// A frame that was sound, with zero to three mutations. Checksums are mostly repaired afterwards, or nothing would get
+/// past them.
+fn mutated(generator: &mut StdRng) -> Vec<u8> {
+    let mut sctp = packet(generator);
+    for _ in 0..generator.random_range(0..=2) {
+        mutate(&mut sctp, 64, generator);
+    }
+    if sctp.len() >= 12 {
+        match generator.random_range(0..10) {
+            0 => {}
+            1 => sctp[8..12].fill(0),
+            _ => {
+                sctp[8..12].fill(0);
+                let crc = crc32c::crc32c(&sctp);
+                sctp[8..12].copy_from_slice(&crc.to_le_bytes());
+            }
+        }
+    }
+    let is_ipv4 = generator.random();
+    let mut ip = if is_ipv4 { ipv4(generator).packet(&sctp) } else { ipv6(generator).packet(&sctp) };
+    if generator.random_ratio(1, 3) {
+        mutate(&mut ip, 60, generator);
+    }
+    if is_ipv4 && ip.len() >= 20 && !generator.random_ratio(1, 10) {
+        repair_ipv4_checksum(&mut ip);
+    }
+    let tags: &[u16] = match generator.random_range(0..6) {
+        0 => &[0x8100],
+        1 => &[0x88a8, 0x8100],
+        2 if generator.random_ratio(1, 5) => &[0x8100; 3],
+        _ => &[],
+    };
+    let mut frame = ethernet(tags, if is_ipv4 { 0x0800 } else { 0x86dd }, &ip);
+    if generator.random_ratio(1, 20) {
+        frame.truncate(generator.random_range(14..=frame.len()));
+    }
+    if generator.random_ratio(1, 50) {
+        mutate(&mut frame, 24, generator);
+    }
+    frame.resize(frame.len().max(14), 0);
+    frame
+}
+
+fn packet(generator: &mut StdRng) -> Vec<u8> {
+    const KINDS: [u8; 18] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 14, 15, 64, 130, 192, 0xfe];
+    let port = [PORT, PORT, PORT, PORT, QUIET_PORT, OTHER_PORT, 0][generator.random_range(0..7)];
+    let tag = [TAG, TAG, PEER_TAG, 0, 77][generator.random_range(0..5)];
+    let mut chunks = match generator.random_range(0..8) {
+        0 => init_chunk(),
+        1 => chunk(kind::ERROR, 0, &[0, 3, 0, 8, 0, 0, 0, 1]),
+        2 => Vec::new(),
+        _ => {
+            let kind = KINDS[generator.random_range(0..KINDS.len())];
+            let length = generator.random_range(0..80);
+            chunk(kind, generator.random(), &vec![generator.random(); length])
+        }
+    };
+    if generator.random_ratio(1, 4) {
+        chunks.extend(data_chunk(generator.random_range(0..1200)));
+    }
+    sctp(port, tag, &chunks)
+}
+
+fn ipv4(generator: &mut StdRng) -> Ipv4 {
+    let words = if generator.random_ratio(1, 4) { generator.random_range(0..=10) } else { 0 };
+    Ipv4 {
+        source: if generator.random_ratio(1, 20) { [224, 0, 0, 5] } else { PEER_V4 },
+        destination: if generator.random_ratio(1, 8) { FOREIGN_V4 } else { OURS_V4 },
+        traffic: generator.random(),
+        fragment: [0x4000, 0x4000, 0x4000, 0x4000, 0x4000, 0x4000, 0x2000, 0x00b9][generator.random_range(0..8)],
+        options: (0..words * 4).map(|_| generator.random()).collect(),
+        ..Ipv4::default()
+    }
+}
+
+fn ipv6(generator: &mut StdRng) -> Ipv6 {
+    let mut header = Ipv6 {
+        destination: if generator.random_ratio(1, 8) { FOREIGN_V6 } else { OURS_V6 },
+        traffic: generator.random(),
+        ..Ipv6::default()
+    };
+    let count = if generator.random_ratio(1, 3) { generator.random_range(0..=8) } else { 0 };
+    for _ in 0..count {
+        let units = generator.random_range(0..3);
+        header = match generator.random_range(0..8) {
+            0 => header.with(extension::HOP_BY_HOP, &options_header(units)),
+            1 => header.with(extension::ROUTING, &[0, 0, 4, u8::from(generator.random_ratio(1, 4)), 0, 0, 0, 0]),
+            2 => header.with(extension::FRAGMENT, &fragment_header(0, generator.random_ratio(1, 4))),
+            3 if generator.random_ratio(1, 4) => header.with(extension::FRAGMENT, &fragment_header(5, true)),
+            4 if generator.random_ratio(1, 4) => header.with(extension::AUTHENTICATION, &options_header(1)),
+            _ => header.with(extension::DESTINATION, &options_header(units)),
+        };
+    }
+    header
+}
+
+/// Changes, inserts or removes something within the first `reach` bytes, or cuts the end off.
+fn mutate(bytes: &mut Vec<u8>, reach: usize, generator: &mut StdRng) {
+    if bytes.is_empty() {
+        return;
+    }
+    let at = generator.random_range(0..bytes.len().min(reach));
+    match generator.random_range(0..8) {
+        0..3 => bytes[at] = generator.random(),
+        3 => bytes[at] ^= 1 << generator.random_range(0..8),
+        4 => bytes[at] = [0, 1, 3, 4, 0x7f, 0x80, 0xff][generator.random_range(0..7)],
+        5 => bytes.insert(at, generator.random()),
+        6 => drop(bytes.remove(at)),
+        _ => bytes.truncate(bytes.len() - generator.random_range(0..bytes.len().min(24))),
+    }
+}

@@ -1,0 +1,92 @@
+//! The same endpoint in userspace: the rules of `sctp_common` over ordinary collections.
+
+use std::collections::{HashMap, HashSet};
+
+use anyhow::Result;
+use sctp_common::crc32c::packet_checksum;
+use sctp_common::frame::decode;
+use sctp_common::judge::{Owner, Tables, accept_checksum, admit, find_owner};
+use sctp_common::maps::{PortEntry, TagEntry, TagKey, TagKind};
+use sctp_common::metadata::RxMetadata;
+use sctp_common::steering::Steering;
+use sctp_common::verdict::Verdict;
+
+use super::frames::{PEER_TAG, PORT, QUIET_PORT, TAG, our_addresses};
+use super::program::{Program, Settings};
+
+/// An endpoint with two ports, one association and two addresses.
+pub(crate) struct Model {
+    ports: HashMap<u16, PortEntry>,
+    tags: HashMap<TagKey, TagEntry>,
+    addresses: HashSet<[u8; 16]>,
+    steering: Steering,
+    policy: u32,
+}
+
+impl Model {
+    /// The endpoint of the tests, with what `settings` says.
+    pub(crate) fn new(settings: &Settings) -> Self {
+        let steering = Steering { key: settings.hash_key, workers: settings.workers as u16 };
+        let entry = TagEntry { slot: 11, generation: 22, worker: steering.owner(TAG).into() };
+        Self {
+            ports: HashMap::from([(PORT, PortEntry::owned(true)), (QUIET_PORT, PortEntry::owned(false))]),
+            tags: HashMap::from([
+                (TagKey::new(PORT, TagKind::Local, TAG), entry),
+                (TagKey::new(PORT, TagKind::Peer, PEER_TAG), entry),
+            ]),
+            addresses: HashSet::from(our_addresses()),
+            steering,
+            policy: settings.policy,
+        }
+    }
+
+    /// Loads the program with this endpoint in its maps and a socket for every worker on queue 0.
+    pub(crate) fn program(&self, settings: Settings) -> Result<Program> {
+        let mut program = Program::load(settings)?;
+        for (port, entry) in &self.ports {
+            program.own_port(*port, entry.is_listening())?;
+        }
+        for (key, entry) in &self.tags {
+            program.add_tag(*key, *entry)?;
+        }
+        for address in &self.addresses {
+            program.add_address(*address)?;
+        }
+        for worker in 0..settings.workers {
+            program.add_socket(worker)?;
+        }
+        Ok(program)
+    }
+
+    /// The verdict on `frame`, and if it is redirected, to whom and with which metadata.
+    pub(crate) fn judge(&self, frame: &[u8]) -> (Verdict, Option<(Owner, RxMetadata)>) {
+        match self.owner(frame) {
+            Ok((owner, metadata)) => (Verdict::Redirect(owner.reason), Some((owner, metadata))),
+            Err(verdict) => (verdict, None),
+        }
+    }
+
+    fn owner(&self, frame: &[u8]) -> Result<(Owner, RxMetadata), Verdict> {
+        let packet = decode(frame)?;
+        let port = admit(&packet, self)?;
+        let owner = find_owner(frame, &packet, port, self, &self.steering)?;
+        let checksum = accept_checksum(&packet, self.policy, || {
+            packet_checksum(frame, packet.sctp_offset.into(), packet.sctp_len.into())
+        })?;
+        Ok((owner, RxMetadata::new(&packet, checksum, owner.slot, owner.generation)))
+    }
+}
+
+impl Tables for Model {
+    fn port(&self, port: u16) -> PortEntry {
+        self.ports.get(&port).copied().unwrap_or_default()
+    }
+
+    fn tag(&self, key: &TagKey) -> Option<TagEntry> {
+        self.tags.get(key).copied()
+    }
+
+    fn is_ours(&self, address: &[u8; 16]) -> bool {
+        self.addresses.contains(address)
+    }
+}
