@@ -1,0 +1,61 @@
+//! Packets that are written before it is their turn to be sent: answers without an association, and last words.
+
+use core::net::IpAddr;
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use crate::wire::{Checksum, CommonHeader, Emit, Sink, Writer, padded};
+
+/// A packet with one chunk, ready to be sent.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) source: Option<IpAddr>,
+    pub(crate) destination: IpAddr,
+    pub(crate) bytes: SmallVec<[u8; 64]>,
+}
+
+impl Answer {
+    /// Writes a packet with `chunk` alone. `None` if the chunk has no space in a packet of `max_packet` bytes.
+    pub(crate) fn new<C: Emit>(
+        (source, destination): (Option<IpAddr>, IpAddr),
+        header: CommonHeader,
+        chunk: &C,
+        checksum: Checksum,
+        max_packet: usize,
+    ) -> Option<Self> {
+        let len = 12 + padded(chunk.length());
+        if len > max_packet {
+            return None;
+        }
+        let mut bytes = SmallVec::from_elem(0, len);
+        let mut writer = Writer::new(&mut bytes, header).ok()?;
+        writer.chunk(chunk).ok()?;
+        let written = writer.finish(checksum);
+        bytes.truncate(written);
+        Some(Self { source, destination, bytes })
+    }
+}
+
+/// A chunk that has been written before.
+#[derive(Debug)]
+pub(crate) struct Encoded<'a>(pub(crate) &'a [u8]);
+
+impl Emit for Encoded<'_> {
+    fn length(&self) -> usize {
+        self.0.len()
+    }
+
+    fn emit(&self, out: &mut Sink<'_>) {
+        out.bytes(self.0);
+    }
+}
+
+/// Writes a chunk for later. `None` if it is longer than a chunk can be.
+pub(crate) fn encode<C: Emit>(chunk: &C) -> Option<Bytes> {
+    let len = chunk.length();
+    let mut bytes = vec![0; 12 + padded(len)];
+    let header = CommonHeader { source_port: 0, destination_port: 0, verification_tag: 0 };
+    Writer::new(&mut bytes, header).ok()?.chunk(chunk).ok()?;
+    Some(Bytes::from(bytes).slice(12..12 + len))
+}

@@ -1,0 +1,497 @@
+//! Setting up an association (RFC 9260 §5.1), and COOKIE ECHOs for one that exists (§5.2.4).
+
+use core::net::IpAddr;
+use core::time::Duration;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use super::collision::{self, Collision, CookieTags, OwnTags};
+use super::receiver::Receiver;
+use super::sender::Sender;
+use super::state::{CookieEchoed, CookieWait, State};
+use super::{Association, Context, Control, Limits};
+use crate::answer::encode;
+use crate::config::AssociationConfig;
+use crate::cookie::Cookie;
+use crate::event::{Event, PathState};
+use crate::path::{Path, Paths};
+use crate::serial::Tsn;
+use crate::time::Instant;
+use crate::wire::{
+    Cause, ErrorChunk, Init, MissingParameters, Parameter, ParameterList, ParameterType, RawParameter,
+    SupportedAddressTypes,
+};
+use crate::{AssociationId, AssociationStats, CloseReason};
+
+/// Most addresses that are read from an INIT or INIT ACK; the rest is ignored.
+const MAX_ADDRESSES: usize = 64;
+
+/// Most parameters of an INIT ACK that are reported as not recognized.
+const MAX_REPORTED: usize = 16;
+
+/// How often a cookie may be found stale before we give up.
+const MAX_STALE_COOKIES: u32 = 3;
+
+/// What both ways to a new association need.
+pub(crate) struct NewAssociation {
+    pub(crate) id: AssociationId,
+    pub(crate) config: Arc<AssociationConfig>,
+    pub(crate) limits: Limits,
+    pub(crate) local_port: u16,
+    pub(crate) peer_port: u16,
+    pub(crate) local_tag: u32,
+    pub(crate) tie_tags: (u32, u32),
+    pub(crate) local_initial_tsn: Tsn,
+    /// Our addresses to announce.
+    pub(crate) local_addresses: Arc<[IpAddr]>,
+    /// Whether to send from these only, whatever routing says.
+    pub(crate) bound: bool,
+}
+
+/// What the parameters of an INIT or INIT ACK say.
+#[derive(Default)]
+pub(crate) struct PeerParameters<'a> {
+    pub(crate) addresses: SmallVec<[IpAddr; 4]>,
+    pub(crate) cookie: Option<&'a [u8]>,
+    pub(crate) cookie_extension: Duration,
+    /// Those that are not recognized and ask to be reported.
+    pub(crate) unrecognized: SmallVec<[RawParameter<'a>; 4]>,
+}
+
+/// Why an INIT or INIT ACK has to be answered with an ABORT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BadParameters<'a> {
+    /// It has a host name, which is not resolved (§5.1.2 B).
+    HostName(&'a [u8]),
+    /// A parameter cannot be read.
+    Malformed,
+}
+
+impl<'a> PeerParameters<'a> {
+    /// Reads the parameters of an INIT or INIT ACK that came from `source` (§3.2.2, §5.1.2).
+    pub(crate) fn read(list: &ParameterList<'a>, source: IpAddr) -> Result<Self, BadParameters<'a>> {
+        let mut read = Self::default();
+        let mut unrecognized = SmallVec::new();
+        let mut reported = |raw: RawParameter<'a>| {
+            if unrecognized.len() < MAX_REPORTED {
+                unrecognized.push(raw);
+            }
+        };
+        for parameter in list.recognized(&mut reported) {
+            match parameter.map_err(|_| BadParameters::Malformed)? {
+                Parameter::HostName(name) => return Err(BadParameters::HostName(name)),
+                Parameter::StateCookie(cookie) => read.cookie = read.cookie.or(Some(cookie)),
+                Parameter::CookiePreservative { increment_ms } => {
+                    read.cookie_extension = Duration::from_millis(increment_ms.into());
+                }
+                parameter => {
+                    let address =
+                        parameter.address().filter(|address| is_unicast(*address) && in_scope(*address, source));
+                    if let Some(address) = address.filter(|address| !read.addresses.contains(address))
+                        && read.addresses.len() < MAX_ADDRESSES
+                    {
+                        read.addresses.push(address);
+                    }
+                }
+            }
+        }
+        read.unrecognized = unrecognized;
+        Ok(read)
+    }
+}
+
+impl BadParameters<'_> {
+    /// Calls `with` with the error cause that says so.
+    pub(crate) fn with_cause<T>(self, with: impl FnOnce(Cause<'_>) -> T) -> T {
+        match self {
+            Self::HostName(name) => {
+                // "the complete Type, Length, and Value of the address parameter" (§3.3.10.5).
+                let mut parameter: SmallVec<[u8; 64]> = SmallVec::new();
+                parameter.extend_from_slice(&ParameterType::HOST_NAME.0.to_be_bytes());
+                parameter.extend_from_slice(&(name.len() as u16 + 4).to_be_bytes());
+                parameter.extend_from_slice(name);
+                with(Cause::UnresolvableAddress(&parameter))
+            }
+            Self::Malformed => with(Cause::ProtocolViolation(b"malformed parameter")),
+        }
+    }
+}
+
+/// Whether an address can be one host's.
+pub(crate) fn is_unicast(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => !(v4.is_unspecified() || v4.is_multicast() || v4.is_broadcast()),
+        IpAddr::V6(v6) => !(v6.is_unspecified() || v6.is_multicast()),
+    }
+}
+
+/// Whether an address means the same host to us and to a peer that is seen at `seen`: loopback and link-local ones do only among
+/// themselves. (A peer must not have us send to our own loopback address.)
+pub(crate) fn in_scope(address: IpAddr, seen: IpAddr) -> bool {
+    let is_loopback = |address: IpAddr| address.is_loopback();
+    let is_link_local = |address: IpAddr| match address {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    };
+    (!is_loopback(address) || is_loopback(seen)) && (!is_link_local(address) || is_link_local(seen))
+}
+
+impl Association {
+    /// Begins an association: INIT goes to the first of `peers`, which are confirmed because the user named them (§5.4).
+    pub(crate) fn connect(new: NewAssociation, peers: &[IpAddr], now: Instant) -> Self {
+        let wait = CookieWait { t1: None, sent: now, retransmissions: 0, stale_cookies: 0, cookie_extension_ms: 0 };
+        let (first, others) = (peers[0], &peers[1..]);
+        let mut association = Self::new(new, first, State::CookieWait(wait), now);
+        for peer in others {
+            association.add_path(*peer, PathState::Active, now);
+        }
+        association.queue_control(0, Control::Init);
+        association
+    }
+
+    /// An association that a State Cookie tells of; the COOKIE ECHO is about to be processed (§5.1.5 step 5).
+    pub(crate) fn accept(new: NewAssociation, cookie: &Cookie, cx: &mut Context<'_>) -> Self {
+        let local_port = new.local_port;
+        let mut association = Self::new(new, cookie.source, State::Established, cx.now);
+        association.accepted = true;
+        association.adopt(cookie, cx.now);
+        let Self { outbound_streams, inbound_streams, .. } = association;
+        association.emit(cx, Event::Accepted { local_port, outbound_streams, inbound_streams });
+        association
+    }
+
+    fn new(new: NewAssociation, peer: IpAddr, state: State, now: Instant) -> Self {
+        let NewAssociation { config, local_addresses, bound, limits, .. } = new;
+        let mut path = Path::new(peer, PathState::Active, &config, now);
+        if bound {
+            path.source = super::closest(&local_addresses, peer);
+        }
+        Self {
+            id: new.id,
+            limits,
+            local_port: new.local_port,
+            peer_port: new.peer_port,
+            local_tag: new.local_tag,
+            peer_tag: 0,
+            tie_tags: new.tie_tags,
+            local_initial_tsn: new.local_initial_tsn,
+            local_addresses,
+            bound,
+            state,
+            paths: Paths::new(path, limits.max_packet),
+            error_count: 0,
+            outbound_streams: config.outbound_streams,
+            inbound_streams: 0,
+            shutdown_requested: false,
+            accepted: false,
+            sender: Sender::new(new.local_initial_tsn, &config),
+            receiver: Receiver::new(Tsn(0), &config),
+            control: VecDeque::new(),
+            farewell: None,
+            stats: AssociationStats::default(),
+            config,
+        }
+    }
+
+    /// Calls `with` with the INIT to send: also what an INIT ACK says of us, but for its cookie (§5.2.1).
+    pub(crate) fn with_init<T>(&self, with: impl FnOnce(&Init<'_>) -> T) -> T {
+        let mut parameters: SmallVec<[Parameter<'_>; 8]> = SmallVec::new();
+        // A single address is seen by the peer anyway (§5.1.2 A).
+        if self.local_addresses.len() > 1 {
+            parameters.extend(self.local_addresses.iter().map(|address| Parameter::from_address(*address)));
+        }
+        if let Some(types) = supported_types(&self.local_addresses) {
+            parameters.push(Parameter::SupportedAddressTypes(types));
+        }
+        if let State::CookieWait(CookieWait { cookie_extension_ms: increment_ms @ 1.., .. }) = self.state {
+            parameters.push(Parameter::CookiePreservative { increment_ms });
+        }
+        with(&Init {
+            initiate_tag: self.local_tag,
+            a_rwnd: u32::try_from(self.config.receive_buffer).unwrap_or(u32::MAX),
+            outbound_streams: self.config.outbound_streams,
+            inbound_streams: self.config.max_inbound_streams,
+            initial_tsn: self.local_initial_tsn,
+            parameters: ParameterList::new(&parameters),
+        })
+    }
+
+    /// INIT ACK (§5.1 C). In any state but COOKIE-WAIT it is discarded (§5.2.3).
+    pub(super) fn handle_init_ack(&mut self, init: &Init<'_>, source: IpAddr, cx: &mut Context<'_>) {
+        let State::CookieWait(wait) = &self.state else { return };
+        let (sent, stale_cookies, measurable) = (wait.sent, wait.stale_cookies, wait.retransmissions == 0);
+        self.peer_tag = init.initiate_tag;
+        let parameters = match PeerParameters::read(&init.parameters, source) {
+            Ok(parameters) => parameters,
+            Err(bad) => {
+                let reason = CloseReason::ProtocolViolation { what: "INIT ACK with parameters that cannot be used" };
+                bad.with_cause(|cause| self.abort_with(&[cause], reason, cx));
+                return;
+            }
+        };
+        let Some(cookie) = parameters.cookie else {
+            let missing = MissingParameters::new(&[ParameterType::STATE_COOKIE]);
+            let reason = CloseReason::ProtocolViolation { what: "INIT ACK without a State Cookie" };
+            self.abort_with(&[Cause::MissingMandatoryParameter(missing)], reason, cx);
+            return;
+        };
+
+        // All addresses that are listed, and the one that it came from (§5.1.2 A, C).
+        for address in core::iter::once(source).chain(parameters.addresses.iter().copied()) {
+            if self.can_reach(address) {
+                self.add_path(address, PathState::Unconfirmed, cx.now);
+            }
+        }
+        let path = self.paths.find(source).filter(|at| self.paths[*at].is_confirmed());
+        if let Some(at) = path.filter(|_| measurable) {
+            self.paths[at].rtt.measured(cx.now - sent, &self.config);
+        }
+        // The address that answered is a better primary than those that have not.
+        let path = path.unwrap_or_else(|| self.paths.for_data());
+        self.paths.set_primary(path);
+
+        self.outbound_streams = self.config.outbound_streams.min(init.inbound_streams);
+        self.inbound_streams = init.outbound_streams.min(self.config.max_inbound_streams);
+        let refused = self.sender.queue.limit_streams(self.outbound_streams);
+        self.report_unsent(refused, cx);
+        self.sender.a_rwnd = init.a_rwnd as usize;
+        self.receiver = Receiver::new(init.initial_tsn, &self.config);
+
+        let unrecognized: SmallVec<[Parameter<'_>; 4]> =
+            parameters.unrecognized.iter().map(|raw| Parameter::Unknown(*raw)).collect();
+        let cause = Cause::UnrecognizedParameters(ParameterList::new(&unrecognized));
+        let error = (!unrecognized.is_empty()).then(|| encode(&ErrorChunk { causes: [cause][..].into() })).flatten();
+        self.state = State::CookieEchoed(Box::new(CookieEchoed {
+            t1: None,
+            retransmissions: 0,
+            stale_cookies,
+            cookie: bytes::Bytes::copy_from_slice(cookie),
+            error,
+            sent: cx.now,
+        }));
+        self.control.clear();
+        self.queue_control(path, Control::CookieEcho);
+    }
+
+    /// COOKIE ACK (§5.1 E). In any state but COOKIE-ECHOED it is discarded (§5.2.5).
+    pub(super) fn handle_cookie_ack(&mut self, source: IpAddr, cx: &mut Context<'_>) {
+        let State::CookieEchoed(echoed) = &self.state else { return };
+        let (sent, measurable) = (echoed.sent, echoed.retransmissions == 0);
+        if let Some(at) = self.paths.find(source).filter(|_| measurable) {
+            self.paths[at].rtt.measured(cx.now - sent, &self.config);
+        }
+        self.established(cx);
+        let Self { outbound_streams, inbound_streams, .. } = *self;
+        self.emit(cx, Event::Connected { outbound_streams, inbound_streams });
+        self.shutdown_if_requested(cx);
+    }
+
+    /// The State Cookie that our COOKIE ECHO brought was too old (§5.2.6).
+    pub(super) fn handle_stale_cookie(&mut self, cx: &mut Context<'_>) {
+        let State::CookieEchoed(echoed) = &self.state else { return };
+        let stale_cookies = echoed.stale_cookies + 1;
+        if stale_cookies > MAX_STALE_COOKIES {
+            self.close(CloseReason::StaleCookie, cx);
+            return;
+        }
+        // Alternative 3: ask for a longer life, by the round trip measured and no more than a second.
+        let round_trip = u32::try_from((cx.now - echoed.sent).as_millis()).unwrap_or(u32::MAX);
+        self.state = State::CookieWait(CookieWait {
+            t1: None,
+            sent: cx.now,
+            retransmissions: 0,
+            stale_cookies,
+            cookie_extension_ms: round_trip.saturating_add(1000),
+        });
+        self.peer_tag = 0;
+        self.sender.outstanding.time_out_all();
+        self.control.clear();
+        self.queue_control(self.paths.primary(), Control::Init);
+    }
+
+    /// T1-init: the INIT again, to the next address (§5.1), or no more.
+    pub(super) fn t1_init_expired(&mut self, cx: &mut Context<'_>) {
+        let limit = self.config.max_init_retransmits;
+        let State::CookieWait(wait) = &mut self.state else { return };
+        wait.t1 = None;
+        wait.retransmissions += 1;
+        if wait.retransmissions > limit {
+            self.close(CloseReason::ConnectTimeout, cx);
+            return;
+        }
+        let path = wait.retransmissions as usize % self.paths.len();
+        self.queue_control(path, Control::Init);
+    }
+
+    /// T1-cookie: the COOKIE ECHO again, with whatever DATA it had, or no more (§5.1.4).
+    pub(super) fn t1_cookie_expired(&mut self, cx: &mut Context<'_>) {
+        let limit = self.config.max_init_retransmits;
+        let State::CookieEchoed(echoed) = &mut self.state else { return };
+        echoed.t1 = None;
+        echoed.retransmissions += 1;
+        if echoed.retransmissions > limit {
+            self.close(CloseReason::ConnectTimeout, cx);
+            return;
+        }
+        let turn = echoed.retransmissions as usize;
+        self.sender.outstanding.time_out_all();
+        let confirmed: SmallVec<[usize; 4]> =
+            (0..self.paths.len()).filter(|at| self.paths[*at].is_confirmed()).collect();
+        let first = confirmed.iter().position(|at| *at == self.paths.primary()).unwrap_or(0);
+        let path = confirmed.get((first + turn) % confirmed.len().max(1)).copied().unwrap_or(0);
+        self.queue_control(path, Control::CookieEcho);
+    }
+
+    /// COOKIE ECHO of a valid cookie for this association (§5.2.4). True if the chunks that came with it are to be processed.
+    pub(crate) fn handle_cookie_echo(&mut self, cookie: &Cookie, source: IpAddr, cx: &mut Context<'_>) -> bool {
+        match self.resolve_collision(cookie) {
+            Collision::Same => {
+                if self.state.is_connecting() {
+                    self.establish_by_cookie(cx);
+                }
+            }
+            Collision::BothInitiated => {
+                let connecting = self.state.is_connecting();
+                self.peer_tag = cookie.peer_tag;
+                // What the peer said with its new tag holds, unless DATA has come with the old one.
+                if connecting || self.stats.data_chunks_received == 0 {
+                    self.adopt(cookie, cx.now);
+                    let refused = self.sender.queue.limit_streams(self.outbound_streams);
+                    self.report_unsent(refused, cx);
+                }
+                if connecting {
+                    self.establish_by_cookie(cx);
+                }
+            }
+            Collision::Restart => {
+                if matches!(self.state, State::ShutdownAckSent(_)) {
+                    // "MUST NOT set up a new association but instead resend the SHUTDOWN ACK chunk and send an ERROR chunk"
+                    let at = self.paths.find(source).unwrap_or_else(|| self.paths.for_data());
+                    self.queue_control(at, Control::ShutdownAck);
+                    self.queue_error(at, Cause::CookieReceivedWhileShuttingDown);
+                    return false;
+                }
+                self.restart(cookie, cx);
+            }
+            Collision::Late | Collision::Unknown => return false,
+        }
+        self.queue_cookie_ack(source, cx);
+        true
+    }
+
+    /// The row of table 12 that a cookie falls into.
+    pub(crate) fn resolve_collision(&self, cookie: &Cookie) -> Collision {
+        let (local_tie, peer_tie) = self.tie_tags;
+        let own = OwnTags { local: self.local_tag, peer: self.peer_tag, local_tie, peer_tie };
+        let tags = CookieTags {
+            local: cookie.local_tag,
+            peer: cookie.peer_tag,
+            local_tie: cookie.local_tie_tag,
+            peer_tie: cookie.peer_tie_tag,
+        };
+        collision::resolve(tags, own)
+    }
+
+    /// The first COOKIE ECHO of an association that we accept.
+    pub(crate) fn cookie_accepted(&mut self, source: IpAddr, cx: &mut Context<'_>) {
+        self.established(cx);
+        self.queue_cookie_ack(source, cx);
+    }
+
+    /// Whether the peer's address is of a family that we can send to.
+    fn can_reach(&self, address: IpAddr) -> bool {
+        supported_types(&self.local_addresses).is_none_or(|types| match address {
+            IpAddr::V4(_) => types.ipv4,
+            IpAddr::V6(_) => types.ipv6,
+        })
+    }
+
+    /// Takes over what a cookie says of the peer.
+    fn adopt(&mut self, cookie: &Cookie, now: Instant) {
+        self.peer_tag = cookie.peer_tag;
+        self.outbound_streams = cookie.outbound_streams;
+        self.inbound_streams = cookie.inbound_streams;
+        self.sender.a_rwnd = cookie.peer_window as usize;
+        self.receiver.restart(cookie.peer_initial_tsn, &self.config);
+        // "the only CONFIRMED address is the address to which the packet containing the INIT ACK chunk was sent" (§5.4).
+        if let Some(at) = self.add_path(cookie.source, PathState::Active, now) {
+            let path = &mut self.paths[at];
+            path.state = PathState::Active;
+            if !self.bound {
+                path.source = Some(cookie.destination);
+            }
+        }
+        for address in &cookie.addresses {
+            if self.can_reach(*address) {
+                self.add_path(*address, PathState::Unconfirmed, now);
+            }
+        }
+    }
+
+    fn establish_by_cookie(&mut self, cx: &mut Context<'_>) {
+        self.control.clear();
+        self.established(cx);
+        let Self { outbound_streams, inbound_streams, .. } = *self;
+        self.emit(cx, Event::Connected { outbound_streams, inbound_streams });
+        self.shutdown_if_requested(cx);
+    }
+
+    fn established(&mut self, cx: &mut Context<'_>) {
+        self.state = State::Established;
+        self.sender.burst = self.config.max_burst;
+        // DATA that went with the COOKIE ECHO is on its own now.
+        for at in 0..self.paths.len() {
+            if self.sender.outstanding.flight(at).bytes > 0 {
+                self.start_t3(at, cx.now);
+            }
+        }
+        self.start_heartbeats(cx);
+    }
+
+    fn queue_cookie_ack(&mut self, source: IpAddr, cx: &mut Context<'_>) {
+        let at = self.paths.find(source).unwrap_or_else(|| self.paths.for_data());
+        self.queue_control(at, Control::CookieAck);
+        if !self.paths[at].is_confirmed() {
+            // "A COOKIE ACK chunk MAY be sent to an UNCONFIRMED address, but it MUST be bundled with a HEARTBEAT" (§5.4).
+            self.send_heartbeat(at, cx);
+            let heartbeat =
+                self.control.iter().position(|queued| queued.path == at && matches!(queued.chunk, Control::Heartbeat));
+            if let Some(queued) = heartbeat.and_then(|from| self.control.remove(from)) {
+                self.control.insert(1, queued);
+            }
+        }
+    }
+
+    /// Action (A): the old association is gone, a new one takes its place.
+    fn restart(&mut self, cookie: &Cookie, cx: &mut Context<'_>) {
+        self.fail_all_data(cx);
+        self.local_tag = cookie.local_tag;
+        self.local_initial_tsn = cookie.local_initial_tsn;
+        self.sender = Sender::new(cookie.local_initial_tsn, &self.config);
+        // "All the congestion control parameters … MUST be reset": all paths are new.
+        let mut path = Path::new(cookie.source, PathState::Active, &self.config, cx.now);
+        if self.bound {
+            path.source = super::closest(&self.local_addresses, cookie.source);
+        }
+        self.paths = Paths::new(path, self.limits.max_packet);
+        self.error_count = 0;
+        self.control.clear();
+        self.shutdown_requested = false;
+        self.adopt(cookie, cx.now);
+        self.tie_tags = super::draw_tie_tags(cx.rng);
+        self.established(cx);
+        let Self { outbound_streams, inbound_streams, .. } = *self;
+        self.emit(cx, Event::Restarted { outbound_streams, inbound_streams });
+    }
+}
+
+/// The families of our addresses, if there is one that we do not have; `None` if we do not know or have both.
+pub(crate) fn supported_types(addresses: &[IpAddr]) -> Option<SupportedAddressTypes> {
+    let types = SupportedAddressTypes {
+        ipv4: addresses.iter().any(IpAddr::is_ipv4),
+        ipv6: addresses.iter().any(IpAddr::is_ipv6),
+    };
+    (types.ipv4 != types.ipv6).then_some(types)
+}

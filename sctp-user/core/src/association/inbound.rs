@@ -1,0 +1,264 @@
+//! Packets in: chunk after chunk, each by the state that the one before it has left (RFC 9260 §6.10).
+
+use core::net::IpAddr;
+
+use bytes::{Bytes, BytesMut};
+
+use super::receiver::{PacketSummary, Received};
+use super::state::State;
+use super::{Association, Context, Control};
+use crate::answer::{Answer, encode};
+use crate::event::Event;
+use crate::wire::{
+    Abort, Cause, CauseCode, Chunk, ChunkError, ChunkType, CommonHeader, Data, ErrorChunk, InitError, Packet, RawChunk,
+};
+use crate::{CloseReason, PayloadSource};
+
+/// Most bytes of something not recognized that are sent back.
+const MAX_REPORTED: usize = 512;
+
+/// A packet for an association. Its ports and tag are right.
+pub(crate) struct Inbound<'a, 'b> {
+    pub(crate) packet: Packet<'a>,
+    pub(crate) source: IpAddr,
+    pub(crate) destination: IpAddr,
+    pub(crate) payload: &'b mut dyn PayloadSource,
+    /// The first chunk has been processed: a COOKIE ECHO, which the endpoint looks at.
+    pub(crate) skip_first: bool,
+}
+
+/// How to go on with a packet.
+enum Walk {
+    Next,
+    /// The rest of the packet is discarded.
+    Stop,
+}
+
+impl Association {
+    /// A packet has come.
+    pub(crate) fn handle_packet(&mut self, inbound: Inbound<'_, '_>, cx: &mut Context<'_>) {
+        let Inbound { packet, source, destination, payload, skip_first } = inbound;
+        self.stats.packets_received += 1;
+        self.stats.bytes_received += packet.bytes().len() as u64;
+        let path = self.paths.find(source);
+        if let Some(at) = path.filter(|_| !self.bound) {
+            // What the peer sends to, it takes for ours.
+            self.paths[at].source.get_or_insert(destination);
+        }
+        let mut summary = PacketSummary::default();
+        for raw in packet.chunks().skip(usize::from(skip_first)) {
+            let walk = match raw {
+                Ok(raw) => self.handle_chunk(raw, &packet, source, payload, &mut summary, cx),
+                // A partial chunk: dropped, and there is nothing after it.
+                Err(_) => {
+                    self.stats.malformed_packets += 1;
+                    Walk::Stop
+                }
+            };
+            if self.is_closed() {
+                return;
+            }
+            if let Walk::Stop = walk {
+                break;
+            }
+        }
+        if summary.data {
+            let at = path.unwrap_or_else(|| self.paths.for_data());
+            let is_full = packet.bytes().len() >= self.paths.max_packet(at) / 2;
+            self.receiver.end_packet(summary, is_full, at, cx.now, &self.config);
+            self.answer_data_with_shutdown(at, cx);
+        }
+    }
+
+    fn handle_chunk(
+        &mut self,
+        raw: RawChunk<'_>,
+        packet: &Packet<'_>,
+        source: IpAddr,
+        payload: &mut dyn PayloadSource,
+        summary: &mut PacketSummary,
+        cx: &mut Context<'_>,
+    ) -> Walk {
+        let chunk = match Chunk::parse(raw) {
+            Ok(chunk) => chunk,
+            Err(error) => return self.handle_malformed(error, cx),
+        };
+        if let Chunk::Data(data) = &chunk {
+            return self.handle_data(data, payload, source, summary, cx);
+        }
+        self.stats.control_chunks_received += 1;
+        match chunk {
+            Chunk::Sack(sack) => self.handle_sack(&sack, cx),
+            Chunk::Heartbeat(_) => self.handle_heartbeat(raw, source),
+            Chunk::HeartbeatAck(ack) if !self.state.is_connecting() => self.heartbeat_acknowledged(ack.info, cx),
+            Chunk::Abort(abort) => {
+                // The tag decides whether it counts (§8.5.1 B); with it the packet ends in any case.
+                if self.tag_fits(packet.verification_tag, abort.tag_reflected) {
+                    self.handle_abort(&abort, cx);
+                }
+                return Walk::Stop;
+            }
+            Chunk::Shutdown(shutdown) => self.handle_shutdown(shutdown, source, cx),
+            Chunk::ShutdownAck => self.handle_shutdown_ack(source, cx),
+            Chunk::ShutdownComplete(complete) => {
+                if self.tag_fits(packet.verification_tag, complete.tag_reflected) {
+                    self.handle_shutdown_complete(cx);
+                }
+                return Walk::Stop;
+            }
+            Chunk::Error(error) => self.handle_error(&error, cx),
+            Chunk::CookieAck => self.handle_cookie_ack(source, cx),
+            Chunk::InitAck(init_ack) => {
+                self.handle_init_ack(&init_ack.0, source, cx);
+                return Walk::Stop;
+            }
+            // INIT has a tag of zero and is alone; the endpoint sees to it, as to COOKIE ECHO, which comes first.
+            Chunk::Init(_) | Chunk::CookieEcho(_) => return Walk::Stop,
+            Chunk::Unknown(raw) => {
+                let action = raw.unknown_action();
+                if action.report {
+                    let at = self.paths.find(source).unwrap_or_else(|| self.paths.for_data());
+                    self.queue_error(at, Cause::UnrecognizedChunkType(&raw.bytes[..raw.bytes.len().min(MAX_REPORTED)]));
+                }
+                if action.stop {
+                    return Walk::Stop;
+                }
+            }
+            // ECN is not negotiated; padding is padding.
+            _ => {}
+        }
+        Walk::Next
+    }
+
+    fn handle_data(
+        &mut self,
+        data: &Data<'_>,
+        payload: &mut dyn PayloadSource,
+        source: IpAddr,
+        summary: &mut PacketSummary,
+        cx: &mut Context<'_>,
+    ) -> Walk {
+        if !self.state.may_receive_data() {
+            return Walk::Next;
+        }
+        let was_ready = self.receiver.ready();
+        let received = self.receiver.receive(data, payload, self.inbound_streams, &self.config, summary);
+        let ready = self.receiver.ready();
+        if ready > was_ready {
+            self.stats.messages_received += (ready - was_ready) as u64;
+            if was_ready == 0 {
+                self.emit(cx, Event::MessageReceived);
+            }
+        }
+        match received {
+            Ok(Received::Accepted) => {
+                self.stats.data_chunks_received += 1;
+                self.stats.data_bytes_received += data.payload.len() as u64;
+            }
+            Ok(Received::Duplicate) => self.stats.duplicate_chunks += 1,
+            Ok(Received::Dropped) => self.stats.data_chunks_dropped += 1,
+            Ok(Received::InvalidStream) => {
+                let at = self.paths.find(source).unwrap_or_else(|| self.paths.for_data());
+                self.queue_error(at, Cause::InvalidStreamIdentifier { stream: data.header.stream });
+            }
+            Err(what) => {
+                let cause = Cause::ProtocolViolation(what.as_bytes());
+                self.abort_with(&[cause], CloseReason::ProtocolViolation { what }, cx);
+            }
+        }
+        Walk::Next
+    }
+
+    /// A HEARTBEAT is echoed exactly, from COOKIE-ECHOED on (§8.3).
+    fn handle_heartbeat(&mut self, raw: RawChunk<'_>, source: IpAddr) {
+        if matches!(self.state, State::CookieWait(_)) {
+            return;
+        }
+        let Some(at) = self.paths.find(source) else { return };
+        let mut echo = BytesMut::from(raw.bytes);
+        echo[0] = ChunkType::HEARTBEAT_ACK.0;
+        echo[1] = 0;
+        self.queue_control(at, Control::Encoded(echo.freeze()));
+    }
+
+    fn handle_error(&mut self, error: &ErrorChunk<'_>, cx: &mut Context<'_>) {
+        for cause in error.causes.iter().filter_map(Result::ok) {
+            let code = cause.code();
+            if code == CauseCode::STALE_COOKIE {
+                self.handle_stale_cookie(cx);
+                return;
+            }
+            if self.state.is_connecting() {
+                continue;
+            }
+            let info = match cause {
+                Cause::InvalidStreamIdentifier { stream } => Bytes::copy_from_slice(&stream.to_be_bytes()),
+                Cause::UnrecognizedChunkType(bytes)
+                | Cause::UnresolvableAddress(bytes)
+                | Cause::ProtocolViolation(bytes)
+                | Cause::UserInitiatedAbort(bytes) => Bytes::copy_from_slice(bytes),
+                Cause::Unknown(raw) => Bytes::copy_from_slice(raw.value),
+                _ => Bytes::new(),
+            };
+            self.emit(cx, Event::RemoteError { cause: code.0, info });
+        }
+    }
+
+    /// A chunk that cannot be read. Some are answered.
+    fn handle_malformed(&mut self, error: ChunkError, cx: &mut Context<'_>) -> Walk {
+        self.stats.malformed_packets += 1;
+        match error {
+            ChunkError::NoUserData { tsn, .. } if self.state.may_receive_data() => {
+                let reason = CloseReason::ProtocolViolation { what: "DATA without user data" };
+                self.abort_with(&[Cause::NoUserData { tsn }], reason, cx);
+                Walk::Stop
+            }
+            ChunkError::Init { chunk_type: ChunkType::INIT_ACK, error, .. } => {
+                self.handle_bad_init_ack(error, cx);
+                Walk::Stop
+            }
+            // Its length was good, so the next chunk is where it should be.
+            _ => Walk::Next,
+        }
+    }
+
+    /// An INIT ACK with a mandatory field out of its range: in COOKIE-WAIT the end (§3.3.3).
+    fn handle_bad_init_ack(&mut self, error: InitError, cx: &mut Context<'_>) {
+        if !matches!(self.state, State::CookieWait(_)) {
+            return;
+        }
+        let reason = CloseReason::ProtocolViolation { what: "INIT ACK with a mandatory field out of its range" };
+        match error.initiate_tag() {
+            Some(tag) => {
+                self.peer_tag = tag;
+                self.abort_with(&[Cause::InvalidMandatoryParameter], reason, cx);
+            }
+            None => {
+                // There is no tag to use but our own, reflected.
+                let path = &self.paths[self.paths.for_data()];
+                let header = CommonHeader { verification_tag: self.local_tag, ..self.header() };
+                let abort = Answer::new(
+                    (path.source, path.address),
+                    header,
+                    &Abort { tag_reflected: true, causes: [Cause::InvalidMandatoryParameter][..].into() },
+                    self.limits.checksum,
+                    self.limits.max_packet,
+                );
+                self.farewell = abort.map(Box::new);
+                self.close(reason, cx);
+            }
+        }
+    }
+
+    /// Whether the tag of a packet with ABORT or SHUTDOWN COMPLETE is right (§8.5.1 B, C).
+    fn tag_fits(&self, tag: u32, reflected: bool) -> bool {
+        if reflected { self.peer_tag != 0 && tag == self.peer_tag } else { tag == self.local_tag }
+    }
+
+    /// Has an ERROR with one cause sent.
+    pub(super) fn queue_error(&mut self, at: usize, cause: Cause<'_>) {
+        if let Some(chunk) = encode(&ErrorChunk { causes: [cause][..].into() }) {
+            self.queue_control(at, Control::Encoded(chunk));
+        }
+    }
+}

@@ -1,0 +1,445 @@
+//! An association: the state machine of RFC 9260 for one peer.
+//!
+//! Four kinds of methods, as the endpoint has them: getters; `handle_*` (a packet or a timeout happened); actions (send,
+//! shutdown …); and `poll_transmit`. What has happened is told by the events in the [`Context`] that `handle_*` and actions are
+//! given. After any of them the endpoint asks three things: has it ended ([`is_closed`](Association::is_closed)), which
+//! packets does it want to send, when must it be looked at again.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `state` | the states, each with what only it has |
+//! | `handshake` | setting up: INIT ACK, COOKIE ECHO, COOKIE ACK, stale cookies (§5.1, §5.2.6) |
+//! | `collision` | table 12: COOKIE ECHO when the association exists (§5.2.4) |
+//! | `inbound` | packets and chunks in, by state |
+//! | `acknowledge` | SACKs in: windows, losses, timers (§6.2.1, §7.2) |
+//! | `outbound` | packets out: what goes where, bundling (§6.1, §6.10) |
+//! | `receiver`, `sender` | DATA on either side |
+//! | `timeouts` | what each timer does when it expires |
+//! | `paths` | heartbeats, errors, fail-over (§5.4, §8) |
+//! | `shutdown` | ending in order or at once (§9) |
+
+mod acknowledge;
+pub(crate) mod collision;
+mod handshake;
+mod inbound;
+mod outbound;
+mod paths;
+mod receiver;
+mod sender;
+mod shutdown;
+mod state;
+mod timeouts;
+
+use core::net::IpAddr;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rand::rngs::StdRng;
+
+use self::receiver::Receiver;
+use self::sender::Sender;
+use self::state::State;
+use crate::answer::Answer;
+use crate::config::AssociationConfig;
+use crate::data::send_queue::Unsent;
+use crate::event::{Event, PathInfo, PathState};
+use crate::path::{Path, Paths};
+use crate::serial::Tsn;
+use crate::time::Instant;
+use crate::wire::Checksum;
+use crate::{AssociationId, AssociationState, AssociationStats, Message, ReceivedMessage, SendError};
+
+pub(crate) use self::handshake::{NewAssociation, PeerParameters, in_scope, is_unicast, supported_types};
+pub(crate) use self::inbound::Inbound;
+
+/// Most control chunks that wait to be sent. A peer that provokes more (HEARTBEATs, unknown chunks) is not answered for a while.
+const MAX_CONTROL: usize = 64;
+
+/// One association, to look at. Actions go by the [`Endpoint`](crate::Endpoint) and the association's id.
+#[derive(Debug)]
+pub struct Association {
+    id: AssociationId,
+    config: Arc<AssociationConfig>,
+    /// Set by the endpoint: for all associations alike.
+    limits: Limits,
+    local_port: u16,
+    peer_port: u16,
+    local_tag: u32,
+    /// 0 while it is not known.
+    peer_tag: u32,
+    /// Nonces that name this association in cookies, ours and the peer's (§5.2.2).
+    tie_tags: (u32, u32),
+    local_initial_tsn: Tsn,
+    /// Our addresses that the peer is told about; empty if it is to use the one it sees.
+    local_addresses: Arc<[IpAddr]>,
+    /// The application chose our addresses: routing may not.
+    bound: bool,
+    state: State,
+    paths: Paths,
+    /// Consecutive timeouts on all paths (§8.1).
+    error_count: u32,
+    outbound_streams: u16,
+    inbound_streams: u16,
+    /// The application wants to end as soon as the association is established.
+    shutdown_requested: bool,
+    /// The peer established it with a port that we listen on.
+    accepted: bool,
+    sender: Sender,
+    receiver: Receiver,
+    /// Control chunks that wait, in the order in which they go.
+    control: VecDeque<QueuedControl>,
+    /// What is still to be said after the end: ABORT, SHUTDOWN COMPLETE.
+    farewell: Option<Box<Answer>>,
+    stats: AssociationStats,
+}
+
+/// Limits that the endpoint sets for all its associations.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Most bytes of an SCTP packet.
+    pub(crate) max_packet: usize,
+    pub(crate) checksum: Checksum,
+}
+
+/// What methods are given that act on the world outside of the association.
+pub(crate) struct Context<'a> {
+    pub(crate) now: Instant,
+    pub(crate) rng: &'a mut StdRng,
+    pub(crate) events: &'a mut EventQueue,
+}
+
+/// Events that wait for the application.
+#[derive(Debug)]
+pub(crate) struct EventQueue {
+    queue: VecDeque<(AssociationId, Event)>,
+    limit: usize,
+}
+
+impl EventQueue {
+    pub(crate) fn new(limit: usize) -> Self {
+        Self { queue: VecDeque::new(), limit }
+    }
+
+    /// Adds an event. Of those that a peer could provoke without end some are dropped when too many wait.
+    pub(crate) fn push(&mut self, id: AssociationId, event: Event) {
+        let can_be_dropped = matches!(event, Event::RemoteError { .. } | Event::PathChanged { .. });
+        if !can_be_dropped || self.queue.len() < self.limit {
+            self.queue.push_back((id, event));
+        }
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<(AssociationId, Event)> {
+        self.queue.pop_front()
+    }
+}
+
+/// A control chunk that waits to be sent, and the path that it goes to.
+#[derive(Debug)]
+struct QueuedControl {
+    path: usize,
+    chunk: Control,
+}
+
+/// Control chunks. What can change until they are sent is filled in then.
+#[derive(Debug)]
+enum Control {
+    Init,
+    CookieEcho,
+    CookieAck,
+    Heartbeat,
+    Shutdown,
+    ShutdownAck,
+    /// HEARTBEAT ACK and ERROR, written when they were provoked.
+    Encoded(Bytes),
+}
+
+// What applications may ask.
+impl Association {
+    /// Its id.
+    pub fn id(&self) -> AssociationId {
+        self.id
+    }
+
+    /// Its state (RFC 9260 §4).
+    pub fn state(&self) -> AssociationState {
+        self.state.public()
+    }
+
+    /// What it has counted.
+    pub fn stats(&self) -> &AssociationStats {
+        &self.stats
+    }
+
+    /// Its settings.
+    pub fn config(&self) -> &AssociationConfig {
+        &self.config
+    }
+
+    /// Our port.
+    pub fn local_port(&self) -> u16 {
+        self.local_port
+    }
+
+    /// The peer's port.
+    pub fn peer_port(&self) -> u16 {
+        self.peer_port
+    }
+
+    /// Our verification tag: what packets to us carry.
+    pub fn local_tag(&self) -> u32 {
+        self.local_tag
+    }
+
+    /// The peer's verification tag: what packets to it carry; 0 while it is not known.
+    pub fn peer_tag(&self) -> u32 {
+        self.peer_tag
+    }
+
+    /// Streams that may be sent on; before the association is established those asked for.
+    pub fn outbound_streams(&self) -> u16 {
+        self.outbound_streams
+    }
+
+    /// Streams that the peer may send on; 0 before that is negotiated.
+    pub fn inbound_streams(&self) -> u16 {
+        self.inbound_streams
+    }
+
+    /// Its paths, one for each address of the peer.
+    pub fn paths(&self) -> impl ExactSizeIterator<Item = PathInfo> + '_ {
+        (0..self.paths.len()).map(|at| self.path_info(at))
+    }
+
+    /// The primary path.
+    pub fn primary_path(&self) -> PathInfo {
+        self.path_info(self.paths.primary())
+    }
+
+    /// Bytes that the send buffer has left. (A message counts 64 bytes beside its own.)
+    pub fn send_buffer_free(&self) -> usize {
+        self.sender.free(&self.config)
+    }
+
+    /// Bytes that wait or are not acknowledged for good, as the send buffer counts them.
+    pub fn send_buffer_used(&self) -> usize {
+        self.sender.buffered()
+    }
+
+    /// DATA chunks that have been sent and are not acknowledged for good.
+    pub fn outstanding_chunks(&self) -> usize {
+        self.sender.outstanding.len()
+    }
+
+    /// Bytes of user data that are in flight on all paths.
+    pub fn data_in_flight(&self) -> usize {
+        self.sender.outstanding.data_in_flight()
+    }
+
+    /// What the peer's receive buffer has left, in bytes, as far as we know (rwnd).
+    pub fn peer_window(&self) -> usize {
+        self.sender.peer_window()
+    }
+
+    /// Bytes of user data that have been received and not been taken by the application.
+    pub fn receive_buffer_used(&self) -> usize {
+        self.receiver.held()
+    }
+
+    /// Messages that can be received now.
+    pub fn messages_ready(&self) -> usize {
+        self.receiver.ready()
+    }
+
+    fn path_info(&self, at: usize) -> PathInfo {
+        use crate::congestion::Controller;
+        let path = &self.paths[at];
+        PathInfo {
+            address: path.address,
+            state: path.state,
+            primary: at == self.paths.primary(),
+            srtt: path.rtt.srtt(),
+            rttvar: path.rtt.rttvar(),
+            rto: path.rtt.rto(),
+            cwnd: path.controller.window(),
+            ssthresh: path.controller.threshold(),
+            flight: self.sender.outstanding.flight(at).bytes,
+            mtu: path.mtu,
+            error_count: path.error_count,
+        }
+    }
+}
+
+// What the endpoint does with it.
+impl Association {
+    pub(crate) fn is_closed(&self) -> bool {
+        self.state.is_closed()
+    }
+
+    pub(crate) fn local_initial_tsn(&self) -> Tsn {
+        self.local_initial_tsn
+    }
+
+    pub(crate) fn shared_config(&self) -> Arc<AssociationConfig> {
+        Arc::clone(&self.config)
+    }
+
+    pub(crate) fn shared_addresses(&self) -> Arc<[IpAddr]> {
+        Arc::clone(&self.local_addresses)
+    }
+
+    pub(crate) fn tie_tags(&self) -> (u32, u32) {
+        self.tie_tags
+    }
+
+    pub(crate) fn is_accepted(&self) -> bool {
+        self.accepted
+    }
+
+    pub(crate) fn take_farewell(&mut self) -> Option<Answer> {
+        self.farewell.take().map(|farewell| *farewell)
+    }
+
+    pub(crate) fn peer_addresses(&self) -> impl ExactSizeIterator<Item = IpAddr> + '_ {
+        self.paths.iter().map(|path| path.address)
+    }
+
+    pub(crate) fn find_path(&self, address: IpAddr) -> Option<usize> {
+        self.paths.find(address)
+    }
+
+    /// Takes a message to send.
+    pub(crate) fn send(&mut self, message: Message) -> Result<(), SendError> {
+        let ends = matches!(
+            self.state,
+            State::ShutdownPending | State::ShutdownSent(_) | State::ShutdownReceived | State::ShutdownAckSent(_)
+        );
+        if ends || self.shutdown_requested {
+            return Err(SendError::ShuttingDown);
+        }
+        if message.stream >= self.outbound_streams {
+            return Err(SendError::InvalidStream { stream: message.stream, streams: self.outbound_streams });
+        }
+        let (len, max) = (message.payload.len(), self.config.max_message_size);
+        if len == 0 {
+            return Err(SendError::Empty);
+        }
+        if len > max {
+            return Err(SendError::TooLong { len, max });
+        }
+        self.sender.push(message, &self.config).map_err(SendError::WouldBlock)?;
+        self.stats.messages_sent += 1;
+        Ok(())
+    }
+
+    /// Gives the next message to the application.
+    pub(crate) fn recv(&mut self) -> Option<ReceivedMessage> {
+        self.receiver.pop(&self.config)
+    }
+
+    /// Whether taking a message has made a SACK due.
+    pub(crate) fn wants_to_send(&self) -> bool {
+        self.receiver.sack.due
+    }
+
+    /// The messages that wait for the application, when the association is being forgotten.
+    pub(crate) fn take_ready(&mut self) -> VecDeque<ReceivedMessage> {
+        self.receiver.take_ready()
+    }
+
+    /// The PMTU of a path has changed. False if the peer has no such address.
+    pub(crate) fn set_path_mtu(&mut self, address: IpAddr, mtu: u16) -> bool {
+        let path = self.paths.find(address);
+        if let Some(at) = path {
+            self.paths.set_mtu(at, mtu);
+        }
+        path.is_some()
+    }
+
+    /// Makes another of the peer's addresses the primary path (§11.1.6).
+    pub(crate) fn set_primary(&mut self, address: IpAddr, cx: &mut Context<'_>) -> bool {
+        let Some(path) = self.paths.find(address) else { return false };
+        if path != self.paths.primary() {
+            self.paths.set_primary(path);
+            self.emit(cx, Event::PrimaryChanged { address });
+        }
+        true
+    }
+}
+
+impl Association {
+    fn emit(&self, cx: &mut Context<'_>, event: Event) {
+        cx.events.push(self.id, event);
+    }
+
+    /// Adds a path for an address of the peer, if it is new and there may be another.
+    fn add_path(&mut self, address: IpAddr, state: PathState, now: Instant) -> Option<usize> {
+        if let Some(known) = self.paths.find(address) {
+            return Some(known);
+        }
+        if self.paths.len() >= self.config.max_paths {
+            return None;
+        }
+        let mut path = Path::new(address, state, &self.config, now);
+        if self.bound {
+            path.source = closest(&self.local_addresses, address);
+        }
+        self.paths.push(path);
+        self.sender.outstanding.set_path_count(self.paths.len());
+        Some(self.paths.len() - 1)
+    }
+
+    /// Queues a control chunk; behind those that wait, but before them if it must be first in its packet.
+    fn queue_control(&mut self, path: usize, chunk: Control) {
+        match chunk {
+            Control::Init | Control::CookieEcho | Control::CookieAck => {
+                self.control.push_front(QueuedControl { path, chunk });
+            }
+            _ if self.control.len() < MAX_CONTROL => self.control.push_back(QueuedControl { path, chunk }),
+            _ => {}
+        }
+    }
+
+    /// Reports messages that were not sent.
+    fn report_unsent(&mut self, unsent: impl IntoIterator<Item = Unsent>, cx: &mut Context<'_>) {
+        for Unsent { context, stream, begun } in unsent {
+            self.emit(cx, Event::SendFailed { context, stream, sent: begun });
+        }
+    }
+
+    /// Gives up everything that is outstanding or waits, and reports it.
+    fn fail_all_data(&mut self, cx: &mut Context<'_>) {
+        // A message is reported once, whether its end is outstanding or waits. Gap Ack Blocks save none: what lies above a hole
+        // has arrived, but cannot have been delivered for good.
+        let begun = self.sender.queue.drain();
+        let failed: Vec<Unsent> = self
+            .sender
+            .outstanding
+            .drain()
+            .filter(|chunk| chunk.ending)
+            .map(|chunk| Unsent { context: chunk.context, stream: chunk.stream, begun: true })
+            .collect();
+        self.report_unsent(failed, cx);
+        self.report_unsent(begun, cx);
+        let used = self.sender.buffered();
+        self.sender.release(used, &self.config);
+    }
+}
+
+/// Nonces to name an association in cookies; never 0, which means none (§5.2.2).
+pub(crate) fn draw_tie_tags(rng: &mut StdRng) -> (u32, u32) {
+    use rand::Rng;
+    (rng.next_u32().max(1), rng.next_u32().max(1))
+}
+
+/// The one of `addresses` that shares the longest prefix with `peer`, of those of the same family.
+fn closest(addresses: &[IpAddr], peer: IpAddr) -> Option<IpAddr> {
+    let prefix = |address: &IpAddr| match (address, peer) {
+        (IpAddr::V4(own), IpAddr::V4(peer)) => Some((own.to_bits() ^ peer.to_bits()).leading_zeros()),
+        (IpAddr::V6(own), IpAddr::V6(peer)) => Some((own.to_bits() ^ peer.to_bits()).leading_zeros()),
+        _ => None,
+    };
+    let fitting = addresses.iter().filter_map(|address| Some((prefix(address)?, *address)));
+    // The first of equals.
+    fitting.reduce(|best, other| if other.0 > best.0 { other } else { best }).map(|(_, address)| address)
+}

@@ -1,0 +1,492 @@
+//! Packets out: which path is next, and what goes into its packet (RFC 9260 §6.1, §6.2, §6.10).
+//!
+//! A packet is for one path. Control chunks choose it first, then DATA, then a SACK that is due; and once it is chosen,
+//! everything that may go along does: control chunks, SACK, DATA to be sent again, new DATA.
+
+use sctp_common::wire::COMMON_HEADER_LENGTH;
+
+use super::sender::WindowProbe;
+use super::state::State;
+use super::{Association, Control, QueuedControl};
+use crate::answer::Encoded;
+use crate::data::outstanding::{DATA_CHUNK_HEADER, OutboundChunk};
+use crate::serial::Tsn;
+use crate::time::Instant;
+use crate::wire::{Chunk, CommonHeader, CookieEcho, DataFlags, DataHeader, Heartbeat, Sack, Shutdown, Writer, padded};
+use crate::{Ecn, Transmit};
+
+/// A message that is cut anyway is not cut into less than this to fill up a packet.
+const MIN_FRAGMENT: usize = 512;
+
+/// Bytes of a SACK without Gap Ack Blocks.
+const SACK_HEADER: usize = 16;
+
+/// A retransmission timeout below this could expire before a peer sends a SACK that it delays (200 ms, §16).
+const SHORT_RTO: core::time::Duration = core::time::Duration::from_millis(250);
+
+/// What the control chunks of a packet mean for the rest of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Bundle {
+    /// Anything may follow.
+    Open,
+    /// The first is a COOKIE ECHO: DATA may follow, and in this packet only (§5.1 C).
+    CookieEcho,
+    /// INIT is alone in its packet (§6.10); nothing but what is there goes to an unconfirmed path (§5.4).
+    Closed,
+}
+
+impl Association {
+    /// Writes the next packet, if there is one to be sent now.
+    pub(crate) fn poll_transmit(&mut self, now: Instant, buf: &mut [u8]) -> Option<Transmit> {
+        if self.receiver.owes_sacks()
+            && let Some(transmit) = self.write_owed_sack(buf)
+        {
+            return Some(transmit);
+        }
+        loop {
+            let path = match self.control.front() {
+                Some(queued) => queued.path,
+                None => match self.data_path() {
+                    Some(path) => path,
+                    None if self.receiver.sack.due && self.may_sack() => self.sack_path(),
+                    None => {
+                        self.sending_stopped(now);
+                        return None;
+                    }
+                },
+            };
+            if let Some(len) = self.write_packet(path, now, buf) {
+                return Some(self.transmit(path, len));
+            }
+            // The control chunk at the front has no space even in a packet of its own. (Nothing else gets so far without some.)
+            if self.control.pop_front().is_none() {
+                debug_assert!(false, "there was something to send, and space");
+                self.sending_stopped(now);
+                return None;
+            }
+        }
+    }
+
+    /// Starts T3-rtx of a path if it does not run (§6.3.2 R1).
+    pub(super) fn start_t3(&mut self, path: usize, now: Instant) {
+        let after = self.t3_interval(path);
+        self.paths[path].t3.get_or_insert(now + after);
+    }
+
+    /// How long T3-rtx runs: the RTO; longer while probes of a closed window are answered but not taken (§6.1 A: "SHOULD increase the
+    /// probe interval exponentially").
+    pub(super) fn t3_interval(&self, path: usize) -> core::time::Duration {
+        let rto = self.paths[path].rtt.rto();
+        match self.sender.probe {
+            WindowProbe::Sent { count, .. } => rto.saturating_mul(1 << count.min(16)).min(self.config.rto_max.max(rto)),
+            _ => rto,
+        }
+    }
+
+    /// Whether new DATA waits that the peer has no space for.
+    pub(super) fn window_is_closed(&self) -> bool {
+        self.next_new_len().is_some_and(|len| len > self.sender.peer_window())
+    }
+
+    /// A packet of `len` bytes has been written for a path.
+    fn transmit(&mut self, path: usize, len: usize) -> Transmit {
+        self.stats.packets_sent += 1;
+        self.stats.bytes_sent += len as u64;
+        let path = &self.paths[path];
+        Transmit { source: path.source, destination: path.address, len, ecn: Ecn::NotEct, association: Some(self.id) }
+    }
+
+    /// Writes a SACK that should have been sent between packets of a batch that has come. The last one, which is due now, goes the
+    /// usual way.
+    fn write_owed_sack(&mut self, buf: &mut [u8]) -> Option<Transmit> {
+        let owed = self.receiver.pop_owed().filter(|_| self.may_sack())?;
+        let path = self.sack_path();
+        let max = self.paths.max_packet(path).min(buf.len());
+        let mut writer = Writer::new(&mut buf[..max], self.header()).ok()?;
+        let (blocks, duplicates) =
+            owed.details.as_deref().map_or((&[][..], &[][..]), |(blocks, duplicates)| (blocks, duplicates));
+        let sack = Sack {
+            cumulative_tsn_ack: owed.cumulative,
+            a_rwnd: owed.a_rwnd,
+            gap_ack_blocks: blocks.iter().copied(),
+            duplicate_tsns: duplicates.iter().copied(),
+        };
+        writer.chunk(&sack).ok()?;
+        self.stats.sacks_sent += 1;
+        self.stats.control_chunks_sent += 1;
+        let len = writer.finish(self.limits.checksum);
+        Some(self.transmit(path, len))
+    }
+
+    /// The largest packet for a path: its PMTU; but DATA that was cut before that shrank cannot be cut again, "Instead … IP fragmentation
+    /// MUST be used" (§6.9).
+    fn max_packet(&self, path: usize) -> usize {
+        let max = self.paths.max_packet(path);
+        match self.sender.outstanding.first_lost() {
+            Some((_, chunk)) if self.control.is_empty() => max.max(COMMON_HEADER_LENGTH + chunk.size() as usize),
+            _ => max,
+        }
+    }
+
+    fn write_packet(&mut self, path: usize, now: Instant, buf: &mut [u8]) -> Option<usize> {
+        let max = self.max_packet(path).min(buf.len());
+        let is_init = matches!(self.control.front(), Some(QueuedControl { chunk: Control::Init, .. }));
+        let header = self.header();
+        let header = if is_init { CommonHeader { verification_tag: 0, ..header } } else { header };
+        let mut writer = Writer::new(&mut buf[..max], header).ok()?;
+
+        let bundle = self.write_control(path, &mut writer, now);
+        if bundle != Bundle::Closed {
+            let with_cookie = bundle == Bundle::CookieEcho;
+            let with_data = match with_cookie {
+                true => self.sender.outstanding.has_lost() || !self.sender.queue.is_empty(),
+                false => self.data_path() == Some(path),
+            };
+            let sacked = !with_cookie && self.write_sack(path, with_data, &mut writer);
+            if with_data {
+                let wrote = self.write_data(path, with_cookie, &mut writer, now);
+                if sacked {
+                    self.receiver.sacked(wrote);
+                }
+            } else if sacked {
+                self.receiver.sacked(false);
+            }
+        }
+        (!writer.is_empty()).then(|| writer.finish(self.limits.checksum))
+    }
+
+    /// Writes the control chunks for `path` that wait at the front.
+    fn write_control(&mut self, path: usize, writer: &mut Writer<'_>, now: Instant) -> Bundle {
+        let mut bundle = if self.paths[path].is_confirmed() { Bundle::Open } else { Bundle::Closed };
+        while let Some(queued) = self.control.pop_front() {
+            if queued.path != path || (matches!(queued.chunk, Control::Init) && !writer.is_empty()) {
+                self.control.push_front(queued);
+                break;
+            }
+            let written = match &queued.chunk {
+                Control::Init => {
+                    let written = self.with_init(|init| writer.chunk(init)).is_ok();
+                    self.init_sent(now);
+                    bundle = Bundle::Closed;
+                    written
+                }
+                Control::CookieEcho => {
+                    let written = self.write_cookie_echo(writer, now);
+                    bundle = if bundle == Bundle::Open { Bundle::CookieEcho } else { bundle };
+                    written
+                }
+                Control::CookieAck => writer.chunk(&Chunk::CookieAck).is_ok(),
+                Control::Heartbeat => match self.heartbeat_info(path, now) {
+                    Some(info) => {
+                        self.stats.heartbeats_sent += 1;
+                        writer.chunk(&Heartbeat { info: &info }).is_ok()
+                    }
+                    None => continue,
+                },
+                Control::Shutdown => {
+                    let shutdown = Shutdown { cumulative_tsn_ack: self.receiver.tracker.cumulative() };
+                    writer.chunk(&shutdown).is_ok()
+                }
+                Control::ShutdownAck => writer.chunk(&Chunk::ShutdownAck).is_ok(),
+                Control::Encoded(bytes) => writer.chunk(&Encoded(bytes)).is_ok(),
+            };
+            if !written {
+                self.control.push_front(queued);
+                break;
+            }
+            self.stats.control_chunks_sent += 1;
+            if matches!(queued.chunk, Control::Init) {
+                break;
+            }
+        }
+        bundle
+    }
+
+    fn init_sent(&mut self, now: Instant) {
+        if let State::CookieWait(wait) = &mut self.state {
+            wait.sent = now;
+            wait.t1 = Some(now + backed_off(&self.config, wait.retransmissions));
+        }
+    }
+
+    /// COOKIE ECHO, and what is to be said about the INIT ACK (§5.1.4).
+    fn write_cookie_echo(&mut self, writer: &mut Writer<'_>, now: Instant) -> bool {
+        let State::CookieEchoed(echoed) = &mut self.state else { return true };
+        echoed.sent = now;
+        echoed.t1 = Some(now + backed_off(&self.config, echoed.retransmissions));
+        if writer.chunk(&CookieEcho { cookie: &echoed.cookie }).is_err() {
+            return false;
+        }
+        if let Some(error) = &echoed.error {
+            // It is a courtesy; without space there is none.
+            let _ = writer.chunk(&Encoded(error));
+        }
+        true
+    }
+
+    /// Writes a SACK if one is due, or one could go along with DATA.
+    fn write_sack(&mut self, path: usize, with_data: bool, writer: &mut Writer<'_>) -> bool {
+        let sack = &self.receiver.sack;
+        if !(sack.due || (sack.pending && with_data)) || !self.may_sack() || !self.paths[path].is_confirmed() {
+            return false;
+        }
+        let due = sack.due;
+        let duplicates = self.receiver.tracker.duplicates().len();
+        let Some(room) = writer.remaining().checked_sub(SACK_HEADER + 4 * duplicates) else { return false };
+        let blocks = self.receiver.tracker.gap_count().min(room / 4);
+        if with_data && !due {
+            // It can wait, so it must not push the DATA out of the packet.
+            let size = SACK_HEADER + 4 * (duplicates + blocks);
+            if self.first_data_size() + size > writer.remaining() {
+                return false;
+            }
+        }
+        let a_rwnd = self.receiver.announce_window(&self.config);
+        let sack = Sack {
+            cumulative_tsn_ack: self.receiver.tracker.cumulative(),
+            a_rwnd,
+            gap_ack_blocks: self.receiver.gap_blocks(blocks),
+            duplicate_tsns: self.receiver.tracker.duplicates().iter().copied(),
+        };
+        let written = writer.chunk(&sack).is_ok();
+        if written {
+            self.stats.sacks_sent += 1;
+            self.stats.control_chunks_sent += 1;
+        }
+        written
+    }
+
+    /// Fills the packet with DATA: first what is to be sent again (§6.1 C), then what is new.
+    fn write_data(&mut self, path: usize, with_cookie: bool, writer: &mut Writer<'_>, now: Instant) -> bool {
+        let before = writer.len();
+        if self.sender.outstanding.flight(path).bytes == 0 {
+            self.paths[path].decay(now);
+        }
+        let all_again = self.write_lost(path, writer, now);
+        if writer.len() > before {
+            self.paths[path].fast_retransmit = false;
+        }
+        // What is sent again may ignore cwnd (§7.2.4 item 3); what is new may not, though it would fit the packet (§6.1 B).
+        let may_new = with_cookie
+            || (path == self.paths.for_data()
+                && self.paths[path].has_window(self.sender.outstanding.flight(path).bytes));
+        if all_again && may_new {
+            let again = writer.len();
+            self.write_new(path, writer, now);
+            if writer.len() > again {
+                self.sender.burst = self.sender.burst.saturating_sub(1);
+                self.paths[path].last_measured = now;
+            }
+        }
+        if writer.len() == before {
+            return false;
+        }
+        self.paths[path].last_data = now;
+        if !with_cookie {
+            self.start_t3(path, now);
+        }
+        true
+    }
+
+    /// Writes chunks that are marked for retransmission and go to `path`. True if none is left.
+    fn write_lost(&mut self, path: usize, writer: &mut Writer<'_>, now: Instant) -> bool {
+        while let Some((tsn, chunk)) = self.sender.outstanding.first_lost() {
+            if self.retransmission_path(chunk) != path || writer.remaining() < chunk.size() as usize {
+                return false;
+            }
+            let fast = !chunk.timed_out() && chunk.fast_retransmitted();
+            if !write_chunk(writer, chunk, tsn, chunk.immediate || self.wants_sack_at_once()) {
+                return false;
+            }
+            self.stats.data_chunks_retransmitted += 1;
+            self.stats.fast_retransmits += u64::from(fast);
+            self.sender.outstanding.retransmit_first(path as u8);
+            // Karn's algorithm, and its sharper form: what was sent after a chunk that is sent again measures nothing (§6.3.1 C5).
+            for other in self.paths.iter_mut() {
+                if other.measuring.is_some_and(|(measured, _)| measured.follows_or_is(tsn)) {
+                    other.measuring = None;
+                }
+            }
+            // "MUST restart the timer if the earliest … outstanding DATA chunk sent to that address is being retransmitted" (§6.1)
+            if self.sender.outstanding.is_earliest(path, tsn) && !self.state.is_connecting() {
+                self.paths[path].t3 = Some(now + self.t3_interval(path));
+            }
+        }
+        true
+    }
+
+    /// Writes new DATA as far as the peer's window and the packet let it.
+    fn write_new(&mut self, path: usize, writer: &mut Writer<'_>, now: Instant) {
+        let max_payload = self.paths.max_chunk() - DATA_CHUNK_HEADER;
+        let mut flight = self.sender.outstanding.flight(path).bytes;
+        let window = self.paths[path].controller_window();
+        // "The sending of a DATA chunk fills the congestion or receiver window" (§6.1): worth an I bit only if so little is in flight that
+        // the peer may have no second packet to acknowledge.
+        let few = 2 * self.paths.max_chunk() as u32;
+        while let Some(left) = self.sender.queue.next_len() {
+            let room = writer.payload_room();
+            let len = if left <= room && left <= max_payload {
+                left
+            } else if left <= max_payload || (room < MIN_FRAGMENT && !writer.is_empty()) {
+                // It fits into a packet of its own, whole; or there is no space worth cutting it for.
+                return;
+            } else {
+                left.min(room).min(max_payload) & !3
+            };
+            if len == 0 || self.sender.outstanding.len() >= self.config.max_outstanding {
+                return;
+            }
+            let probing = self.sender.probe == WindowProbe::Due && self.sender.outstanding.is_empty();
+            if len > self.sender.peer_window() && !probing {
+                return;
+            }
+            let Some(chunk) = self.sender.queue.take(len) else { return };
+            let tsn = self.sender.outstanding.next_tsn();
+            flight += chunk.size();
+            let blocked = flight >= window
+                || self.sender.outstanding.len() + 1 >= self.config.max_outstanding
+                || self.window_closes_after(len);
+            let immediate = chunk.immediate || (blocked && flight <= few) || self.wants_sack_at_once();
+            if !write_chunk(writer, &chunk, tsn, immediate) {
+                debug_assert!(false, "the length was chosen to fit");
+                return;
+            }
+            self.stats.data_chunks_sent += 1;
+            self.stats.data_bytes_sent += len as u64;
+            self.sender.outstanding.push(chunk, path as u8);
+            self.paths[path].measuring.get_or_insert((tsn, now));
+            if probing {
+                self.sender.probe = WindowProbe::Sent { answered: false, count: 0 };
+                return;
+            }
+        }
+    }
+
+    /// Whether the sender gains by a SACK without delay for what it is sending (RFC 7053 §4): it is about to end, or its timer is
+    /// shorter than a peer may delay a SACK and nothing follows.
+    fn wants_sack_at_once(&self) -> bool {
+        if !self.sender.queue.is_empty() {
+            return false;
+        }
+        matches!(self.state, State::ShutdownPending | State::ShutdownReceived)
+            || self.paths[self.paths.for_data()].rtt.rto() < SHORT_RTO
+    }
+
+    /// Whether the peer's window has no space for the next chunk once `len` more bytes are in flight.
+    fn window_closes_after(&self, len: usize) -> bool {
+        self.next_new_len().is_some_and(|next| next + len > self.sender.peer_window())
+    }
+
+    /// The path that DATA can be sent on now.
+    fn data_path(&self) -> Option<usize> {
+        if !self.state.may_send_data() {
+            return None;
+        }
+        let flight = |path: usize| self.sender.outstanding.flight(path).bytes;
+        if let Some((_, chunk)) = self.sender.outstanding.first_lost() {
+            let path = self.retransmission_path(chunk);
+            return (self.paths[path].fast_retransmit || self.paths[path].has_window(flight(path))).then_some(path);
+        }
+        let len = self.next_new_len()?;
+        let path = self.paths.for_data();
+        let outstanding = &self.sender.outstanding;
+        let nothing_out = outstanding.is_empty();
+        let may = self.paths[path].has_window(flight(path))
+            && (self.sender.burst > 0 || nothing_out)
+            && outstanding.len() < self.config.max_outstanding
+            && (len <= self.sender.peer_window() || (nothing_out && self.sender.probe == WindowProbe::Due))
+            && !self.nagle_holds();
+        may.then_some(path)
+    }
+
+    /// Nagle's algorithm (§6.1): with data outstanding, less than a packet waits for more.
+    fn nagle_holds(&self) -> bool {
+        self.config.nagle
+            && !self.sender.outstanding.is_empty()
+            && self.sender.queue.bytes() + DATA_CHUNK_HEADER * self.sender.queue.messages() < self.paths.max_chunk()
+    }
+
+    /// Bytes of the next new chunk.
+    fn next_new_len(&self) -> Option<usize> {
+        Some(self.sender.queue.next_len()?.min(self.paths.max_chunk() - DATA_CHUNK_HEADER))
+    }
+
+    /// Bytes that the next DATA chunk needs in a packet.
+    fn first_data_size(&self) -> usize {
+        if let Some((_, chunk)) = self.sender.outstanding.first_lost() {
+            return chunk.size() as usize;
+        }
+        let max_payload = self.paths.max_chunk() - DATA_CHUNK_HEADER;
+        let payload = match self.sender.queue.next_len() {
+            Some(left) if left > max_payload => MIN_FRAGMENT,
+            Some(left) => left,
+            None => 0,
+        };
+        DATA_CHUNK_HEADER + padded(payload)
+    }
+
+    /// Where a chunk that is marked for retransmission goes (§6.4).
+    fn retransmission_path(&self, chunk: &OutboundChunk) -> usize {
+        let last = usize::from(chunk.path);
+        if chunk.timed_out() {
+            self.paths.alternate(last)
+        } else if self.paths[last].is_active() {
+            last
+        } else {
+            self.paths.for_data()
+        }
+    }
+
+    fn may_sack(&self) -> bool {
+        !self.state.is_connecting() && !matches!(self.state, State::ShutdownAckSent(_))
+    }
+
+    fn sack_path(&self) -> usize {
+        let path = self.receiver.sack.path;
+        if path < self.paths.len() && self.paths[path].is_confirmed() { path } else { self.paths.for_data() }
+    }
+
+    /// Nothing more is to be sent now.
+    fn sending_stopped(&mut self, now: Instant) {
+        self.sender.burst = 0;
+        if !self.may_sack() {
+            self.receiver.sack.due = false;
+        }
+        let path = self.paths.for_data();
+        let flight = self.sender.outstanding.flight(path).bytes;
+        self.paths[path].window_full = !self.paths[path].has_window(flight);
+        // Closed window, nothing in flight: no SACK will come by itself, should the one that opens the window be lost (§6.1 A).
+        if self.state.may_send_data()
+            && self.sender.probe == WindowProbe::None
+            && self.sender.outstanding.is_empty()
+            && self.window_is_closed()
+        {
+            self.sender.probe = WindowProbe::Waiting;
+            self.start_t3(path, now);
+        }
+    }
+}
+
+/// T1 doubles with every retransmission (§5.1, §6.3.3).
+fn backed_off(config: &crate::AssociationConfig, retransmissions: u32) -> core::time::Duration {
+    let factor = 1_u32.checked_shl(retransmissions).unwrap_or(u32::MAX);
+    config.rto_initial.saturating_mul(factor).min(config.init_rto_max)
+}
+
+fn write_chunk(writer: &mut Writer<'_>, chunk: &OutboundChunk, tsn: Tsn, immediate: bool) -> bool {
+    let mut flags = DataFlags::of_fragment(chunk.beginning, chunk.ending);
+    if chunk.unordered {
+        flags = flags | DataFlags::UNORDERED;
+    }
+    if immediate {
+        flags = flags | DataFlags::IMMEDIATE;
+    }
+    let header = DataHeader { tsn, stream: chunk.stream, ssn: chunk.ssn, ppid: chunk.ppid, flags };
+    match writer.data(&header, chunk.payload.len()) {
+        Ok(space) => {
+            space.copy_from_slice(&chunk.payload);
+            true
+        }
+        Err(_) => false,
+    }
+}

@@ -1,0 +1,414 @@
+//! The receiving half of an association: DATA in, messages out, and when to acknowledge (RFC 9260 §6.2, §6.5, §6.6, §6.7).
+
+use core::ops::Range;
+use core::time::Duration;
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use crate::config::AssociationConfig;
+use crate::data::reassembly::{FragmentError, FragmentHead, Reassembly};
+use crate::data::streams::InboundStreams;
+use crate::data::tsn_tracker::{Arrival, TsnTracker};
+use crate::serial::Tsn;
+use crate::time::Instant;
+use crate::wire::{Data, GapAckBlock};
+use crate::{PayloadSource, ReceivedMessage};
+
+/// What a chunk costs in memory beside its payload.
+const CHUNK_OVERHEAD: usize = 64;
+
+/// Less free space than this is announced as none, so that the peer does not send slivers (silly windows, §6.2).
+const SMALLEST_WINDOW: usize = 1500;
+
+/// At the beginning of an association so many packets are acknowledged at once: the peer's window is small (and §5.1 asks for
+/// it for the first).
+const EARLY_PACKETS: u8 = 8;
+
+/// How long the SACK for a lone packet waits for company, if it may be sent early.
+const EARLY_DELAY: Duration = Duration::from_millis(2);
+
+/// Most SACKs that are owed. Should a batch be larger, the last one speaks for the rest.
+const MAX_OWED: usize = 64;
+
+/// Most Gap Ack Blocks in a SACK that is owed: what fits into the smallest packet.
+const MAX_OWED_BLOCKS: usize = 100;
+
+/// After such a wait was in vain, so many lone packets are acknowledged at once.
+const QUICK_PACKETS: u8 = 16;
+
+/// The receiving half.
+#[derive(Debug)]
+pub(crate) struct Receiver {
+    pub(crate) tracker: TsnTracker,
+    reassembly: Reassembly,
+    streams: InboundStreams,
+    /// Messages for the application.
+    ready: VecDeque<ReceivedMessage>,
+    /// Payload that is held: not reassembled, not in order, or not taken by the application.
+    held: usize,
+    /// Chunks in which it came.
+    held_chunks: usize,
+    /// The a_rwnd that was sent last, less what has come since: what the peer believes to be free.
+    credit: usize,
+    pub(crate) sack: SackState,
+}
+
+/// Whether a SACK is due.
+#[derive(Debug, Default)]
+pub(crate) struct SackState {
+    /// A SACK should be sent now.
+    pub(crate) due: bool,
+    /// Something has arrived that no SACK has reported: one goes with the next DATA (§6.1).
+    pub(crate) pending: bool,
+    /// When a delayed one becomes due.
+    pub(crate) timer: Option<Instant>,
+    /// Packets with DATA since the last one.
+    packets: u8,
+    /// So many of the first packets are acknowledged at once.
+    early: u8,
+    /// So many lone packets more are acknowledged at once.
+    quick: u8,
+    /// The path that DATA last came on: where it goes (§6.4).
+    pub(crate) path: usize,
+    /// SACKs that were due when more DATA came before they could be sent, oldest first.
+    owed: VecDeque<OwedSack>,
+}
+
+/// A SACK as it was due, while the association knows more by now.
+///
+/// Packets come in batches. A sender counts SACKs (its window grows by each, three of them report a loss, each lets a burst go), so
+/// a batch must not be answered by one only (§6.2: "at least every second packet").
+#[derive(Debug)]
+pub(crate) struct OwedSack {
+    pub(crate) cumulative: Tsn,
+    pub(crate) a_rwnd: u32,
+    /// Gap Ack Blocks and Duplicate TSNs, if there are any.
+    pub(crate) details: Option<Box<(Vec<GapAckBlock>, Vec<Tsn>)>>,
+}
+
+/// What the DATA chunks of a packet were like.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct PacketSummary {
+    /// There was one.
+    pub(crate) data: bool,
+    /// One was new.
+    accepted: bool,
+    /// One had been received before.
+    duplicate: bool,
+    /// One was dropped for want of space.
+    dropped: bool,
+    /// One asked for a SACK without delay (I bit).
+    immediate: bool,
+    /// TSNs were missing when the packet came.
+    gaps_before: bool,
+}
+
+/// What became of a DATA chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Received {
+    Accepted,
+    Duplicate,
+    /// No space, or a limit reached: the peer has to send it again.
+    Dropped,
+    /// Acknowledged, but its stream does not exist (§6.5).
+    InvalidStream,
+}
+
+impl Receiver {
+    /// `initial` is the peer's Initial TSN.
+    pub(crate) fn new(initial: Tsn, config: &AssociationConfig) -> Self {
+        Self {
+            tracker: TsnTracker::new(initial),
+            reassembly: Reassembly::default(),
+            streams: InboundStreams::default(),
+            ready: VecDeque::new(),
+            held: 0,
+            held_chunks: 0,
+            credit: config.receive_buffer,
+            // "After the reception of the first DATA chunk … MUST immediately respond with a SACK" (§5.1).
+            sack: SackState { early: if config.sack_early { EARLY_PACKETS } else { 1 }, ..SackState::default() },
+        }
+    }
+
+    /// The peer has restarted: everything begins anew, but messages that have arrived whole are kept.
+    pub(crate) fn restart(&mut self, initial: Tsn, config: &AssociationConfig) {
+        let ready = core::mem::take(&mut self.ready);
+        *self = Self::new(initial, config);
+        self.held = ready.iter().map(ReceivedMessage::len).sum();
+        self.held_chunks = ready.iter().map(|message| message.payload.len()).sum();
+        self.ready = ready;
+    }
+
+    /// Takes the next message for the application.
+    pub(crate) fn pop(&mut self, config: &AssociationConfig) -> Option<ReceivedMessage> {
+        let message = self.ready.pop_front()?;
+        self.uncharge(&message);
+        // The window has opened; tell the peer if it makes a difference (§6.2).
+        if self.free(config) >= self.credit + config.receive_buffer / 4 {
+            self.sack.due = true;
+        }
+        Some(message)
+    }
+
+    /// Messages that wait for the application.
+    pub(crate) fn ready(&self) -> usize {
+        self.ready.len()
+    }
+
+    /// Takes out the messages that wait for the application.
+    pub(crate) fn take_ready(&mut self) -> VecDeque<ReceivedMessage> {
+        core::mem::take(&mut self.ready)
+    }
+
+    /// Drops what can never be delivered any more.
+    pub(crate) fn drop_incomplete(&mut self) {
+        self.reassembly.reset();
+        self.streams.reset();
+    }
+
+    /// Bytes of payload that are held for whatever reason.
+    pub(crate) fn held(&self) -> usize {
+        self.held
+    }
+
+    /// Free space in the receive buffer.
+    ///
+    /// It shrinks by payload, as the peer reckons too, and in the end by what the payload costs: so tiny messages cannot
+    /// occupy more than twice the buffer.
+    fn free(&self, config: &AssociationConfig) -> usize {
+        let buffer = config.receive_buffer;
+        let charged = self.held + self.held_chunks * CHUNK_OVERHEAD;
+        buffer.saturating_sub(self.held).min((2 * buffer).saturating_sub(charged))
+    }
+
+    /// The a_rwnd to announce, which is now what the peer reckons with.
+    pub(crate) fn announce_window(&mut self, config: &AssociationConfig) -> u32 {
+        let free = self.free(config);
+        self.credit = if free < SMALLEST_WINDOW { 0 } else { free };
+        u32::try_from(self.credit).unwrap_or(u32::MAX)
+    }
+
+    /// Processes a DATA chunk.
+    ///
+    /// # Errors
+    ///
+    /// The peer broke the protocol; the reason to give.
+    pub(crate) fn receive(
+        &mut self,
+        data: &Data<'_>,
+        payload: &mut dyn PayloadSource,
+        inbound_streams: u16,
+        config: &AssociationConfig,
+        summary: &mut PacketSummary,
+    ) -> Result<Received, &'static str> {
+        if !summary.data {
+            summary.data = true;
+            summary.gaps_before = self.tracker.has_gaps();
+            if self.sack.due {
+                self.owe_sack(config);
+            }
+        }
+        let header = &data.header;
+        summary.immediate |= header.flags.is_immediate();
+        let arrival = self.tracker.classify(header.tsn, config.max_gaps);
+        match arrival {
+            Arrival::Duplicate => {
+                self.tracker.note_duplicate(header.tsn);
+                summary.duplicate = true;
+                return Ok(Received::Duplicate);
+            }
+            Arrival::OutOfBounds => {
+                summary.dropped = true;
+                return Ok(Received::Dropped);
+            }
+            Arrival::Next | Arrival::FillsGap | Arrival::Highest => {}
+        }
+        if header.stream >= inbound_streams {
+            self.tracker.accept(header.tsn);
+            summary.accepted = true;
+            return Ok(Received::InvalidStream);
+        }
+        if !self.has_room(arrival, data, config) {
+            summary.dropped = true;
+            return Ok(Received::Dropped);
+        }
+        self.tracker.accept(header.tsn);
+        summary.accepted = true;
+        let len = data.payload.len();
+        self.held += len;
+        self.held_chunks += 1;
+        self.credit = self.credit.saturating_sub(len);
+        self.store(data, payload, config)?;
+        Ok(Received::Accepted)
+    }
+
+    /// Decides about acknowledging when all chunks of a packet have been processed; the packet came on `path`, and `is_full` if hardly
+    /// more would have fitted: then it is probably not the last one.
+    pub(crate) fn end_packet(
+        &mut self,
+        summary: PacketSummary,
+        is_full: bool,
+        path: usize,
+        now: Instant,
+        config: &AssociationConfig,
+    ) {
+        let sack = &mut self.sack;
+        sack.pending = true;
+        sack.path = path;
+        sack.packets = sack.packets.saturating_add(1);
+        let at_once = summary.immediate
+            || summary.dropped
+            // "with duplicate DATA chunk(s) and with no new DATA chunk(s)"
+            || (summary.duplicate && !summary.accepted)
+            // §6.7: as long as TSNs are missing, and when that changes.
+            || summary.gaps_before
+            || self.tracker.has_gaps()
+            || sack.packets >= config.sack_every
+            || config.sack_delay.is_zero();
+        let early = sack.early > 0;
+        sack.early = sack.early.saturating_sub(1);
+        if at_once || early {
+            sack.due = true;
+            return;
+        }
+        if sack.quick > 0 && !is_full {
+            sack.quick -= 1;
+            sack.due = true;
+            return;
+        }
+        let delay = if config.sack_early { EARLY_DELAY.min(config.sack_delay) } else { config.sack_delay };
+        sack.timer.get_or_insert(now + delay);
+    }
+
+    /// The oldest SACK that is owed.
+    pub(crate) fn pop_owed(&mut self) -> Option<OwedSack> {
+        self.sack.owed.pop_front()
+    }
+
+    /// Whether SACKs are owed.
+    pub(crate) fn owes_sacks(&self) -> bool {
+        !self.sack.owed.is_empty()
+    }
+
+    /// Keeps what the SACK that is due would say, before more DATA changes it.
+    fn owe_sack(&mut self, config: &AssociationConfig) {
+        if self.sack.owed.len() >= MAX_OWED {
+            return;
+        }
+        let blocks: Vec<GapAckBlock> = self.tracker.gap_blocks(config.max_gaps.min(MAX_OWED_BLOCKS)).collect();
+        let duplicates = self.tracker.duplicates().to_vec();
+        let plain = blocks.is_empty() && duplicates.is_empty();
+        let owed = OwedSack {
+            cumulative: self.tracker.cumulative(),
+            a_rwnd: self.announce_window(config),
+            details: (!plain).then(|| Box::new((blocks, duplicates))),
+        };
+        self.sack.owed.push_back(owed);
+        self.tracker.clear_duplicates();
+        self.sack.due = false;
+        self.sack.packets = 0;
+    }
+
+    /// The SACK timer has expired.
+    pub(crate) fn sack_timeout(&mut self, config: &AssociationConfig) {
+        self.sack.timer = None;
+        self.sack.due = true;
+        if config.sack_early {
+            // The packet was alone and nobody answered it: the peer may be waiting for nothing but our SACK.
+            self.sack.quick = QUICK_PACKETS;
+        }
+    }
+
+    /// A SACK has been written; `with_data` if it went along with DATA.
+    pub(crate) fn sacked(&mut self, with_data: bool) {
+        if with_data {
+            // A dialogue: SACKs find company by themselves.
+            self.sack.quick = 0;
+        }
+        self.sack.due = false;
+        self.sack.pending = false;
+        self.sack.timer = None;
+        self.sack.packets = 0;
+        self.tracker.clear_duplicates();
+    }
+
+    /// Up to `max` Gap Ack Blocks, the lowest first (§6.7).
+    pub(crate) fn gap_blocks(&self, max: usize) -> impl ExactSizeIterator<Item = GapAckBlock> + Clone + '_ {
+        self.tracker.gap_blocks(max)
+    }
+
+    /// Whether a chunk can be stored (§6.2, and the limits).
+    fn has_room(&self, arrival: Arrival, data: &Data<'_>, config: &AssociationConfig) -> bool {
+        // What fills a gap is taken beyond the window, bounded by the number of gaps: it lets other things go.
+        let fills = arrival == Arrival::FillsGap || (arrival == Arrival::Next && self.tracker.has_gaps());
+        if !fills && self.free(config) == 0 {
+            return false;
+        }
+        data.header.flags.is_unfragmented()
+            || arrival == Arrival::Next
+            || self.reassembly.parts() < config.max_partial_messages
+            || self.reassembly.extends(data.header.tsn)
+    }
+
+    fn store(
+        &mut self,
+        data: &Data<'_>,
+        payload: &mut dyn PayloadSource,
+        config: &AssociationConfig,
+    ) -> Result<(), &'static str> {
+        let header = &data.header;
+        let range: Range<usize> = data.payload_range();
+        let bytes: Bytes = payload.take(range);
+        if header.flags.is_unfragmented() {
+            if bytes.len() > config.max_message_size {
+                return Err("message longer than can be received");
+            }
+            self.put_in_order(ReceivedMessage {
+                stream: header.stream,
+                ssn: header.ssn.get(),
+                ppid: header.ppid,
+                unordered: header.flags.is_unordered(),
+                payload: smallvec::smallvec![bytes],
+            });
+            return Ok(());
+        }
+        let head = FragmentHead {
+            tsn: header.tsn,
+            stream: header.stream,
+            ssn: header.ssn.get(),
+            ppid: header.ppid,
+            unordered: header.flags.is_unordered(),
+            beginning: header.flags.is_beginning(),
+            ending: header.flags.is_ending(),
+        };
+        match self.reassembly.insert(head, bytes, config.max_message_size) {
+            Ok(None) => Ok(()),
+            Ok(Some(message)) => {
+                self.put_in_order(message);
+                Ok(())
+            }
+            Err(FragmentError::Mismatch) => Err("fragments with consecutive TSNs do not fit together"),
+            Err(FragmentError::TooLong) => Err("message longer than can be received"),
+        }
+    }
+
+    fn put_in_order(&mut self, message: ReceivedMessage) {
+        if message.unordered {
+            self.ready.push_back(message);
+            return;
+        }
+        let (len, chunks) = (message.len(), message.payload.len());
+        let ready = &mut self.ready;
+        if !self.streams.order(message, |message| ready.push_back(message)) {
+            // A Stream Sequence Number twice, with different TSNs: the peer's mistake, and nothing to deliver.
+            self.held -= len;
+            self.held_chunks -= chunks;
+        }
+    }
+
+    fn uncharge(&mut self, message: &ReceivedMessage) {
+        self.held = self.held.saturating_sub(message.len());
+        self.held_chunks = self.held_chunks.saturating_sub(message.payload.len());
+    }
+}

@@ -1,0 +1,105 @@
+//! The sending half of an association: what waits, what is outstanding, and the peer's window (RFC 9260 §6.1, §6.2.1).
+
+use crate::Message;
+use crate::config::AssociationConfig;
+use crate::data::outstanding::{MESSAGE_OVERHEAD, Outstanding};
+use crate::data::send_queue::SendQueue;
+use crate::serial::Tsn;
+
+/// The sending half.
+#[derive(Debug)]
+pub(crate) struct Sender {
+    pub(crate) queue: SendQueue,
+    pub(crate) outstanding: Outstanding,
+    /// The a_rwnd of the peer's last SACK, INIT or INIT ACK.
+    pub(crate) a_rwnd: usize,
+    /// In fast recovery until this TSN, the exit point, is acknowledged (§7.2.4 item 6).
+    pub(crate) fast_recovery: Option<Tsn>,
+    /// How many packets with new DATA may be sent before something else happens (Max.Burst, §6.1 D).
+    pub(crate) burst: u32,
+    pub(crate) probe: WindowProbe,
+    /// What waits or is outstanding, as the send buffer counts.
+    buffered: usize,
+    /// The application was refused and wants to know when there is room again.
+    refused: bool,
+    /// Something was sent since the application was last told that everything is acknowledged.
+    pub(crate) busy: bool,
+}
+
+/// Where a zero window probe stands (§6.1 A).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WindowProbe {
+    /// The peer's window is open, or there is nothing to send, or data is in flight anyway.
+    None,
+    /// The timer of the path runs; when it expires, a probe goes out.
+    Waiting,
+    /// A probe may be sent now.
+    Due,
+    /// A probe has been sent.
+    Sent {
+        /// A SACK has come since.
+        answered: bool,
+        /// How many probes have been answered, but not taken: the interval doubles with each.
+        count: u32,
+    },
+}
+
+impl Sender {
+    /// `initial` is our Initial TSN.
+    pub(crate) fn new(initial: Tsn, config: &AssociationConfig) -> Self {
+        Self {
+            queue: SendQueue::new(config.scheduler),
+            outstanding: Outstanding::new(initial, 1),
+            a_rwnd: 0,
+            fast_recovery: None,
+            burst: config.max_burst,
+            probe: WindowProbe::None,
+            buffered: 0,
+            refused: false,
+            busy: false,
+        }
+    }
+
+    /// Queues a message if the buffer has room; gives it back if not.
+    pub(crate) fn push(&mut self, message: Message, config: &AssociationConfig) -> Result<(), Message> {
+        let size = message.payload.len() + MESSAGE_OVERHEAD;
+        if self.buffered > 0 && self.buffered + size > config.send_buffer {
+            self.refused = true;
+            return Err(message);
+        }
+        self.buffered += size;
+        self.busy = true;
+        self.burst = self.burst.max(config.max_burst);
+        self.queue.push(message);
+        Ok(())
+    }
+
+    /// Nothing waits and nothing is outstanding.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.is_empty() && self.outstanding.is_empty()
+    }
+
+    /// rwnd: what the peer's receive buffer has left. DATA counts against it while it is in flight, so sending and marking
+    /// for retransmission change it by themselves (§6.2.1 B, C).
+    pub(crate) fn peer_window(&self) -> usize {
+        self.a_rwnd.saturating_sub(self.outstanding.data_in_flight())
+    }
+
+    /// Bytes that the send buffer has left.
+    pub(crate) fn free(&self, config: &AssociationConfig) -> usize {
+        config.send_buffer.saturating_sub(self.buffered)
+    }
+
+    /// Bytes that wait or are outstanding, as the send buffer counts.
+    pub(crate) fn buffered(&self) -> usize {
+        self.buffered
+    }
+
+    /// Something has been acknowledged or given up; true if the application is to be told that there is room again.
+    pub(crate) fn release(&mut self, bytes: usize, config: &AssociationConfig) -> bool {
+        self.buffered = self.buffered.saturating_sub(bytes);
+        // Not for every little bit: a quarter of the buffer, or all of it.
+        let room = self.buffered == 0 || self.free(config) >= config.send_buffer / 4;
+        room && core::mem::take(&mut self.refused)
+    }
+}

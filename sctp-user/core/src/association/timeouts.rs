@@ -1,0 +1,130 @@
+//! When an association must be looked at, and what each timer does when it expires.
+
+use super::sender::WindowProbe;
+use super::state::State;
+use super::{Association, Context, Control};
+use crate::CloseReason;
+use crate::congestion::Controller;
+use crate::time::Instant;
+use crate::timers::Timer;
+
+impl Association {
+    /// When the earliest timer expires.
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        let state = match &self.state {
+            State::CookieWait(wait) => wait.t1,
+            State::CookieEchoed(echoed) => echoed.t1,
+            State::ShutdownSent(closing) | State::ShutdownAckSent(closing) => Some(closing.t2.min(closing.t5)),
+            State::Established | State::ShutdownPending | State::ShutdownReceived | State::Closed => None,
+        };
+        let paths = self.paths.iter().flat_map(|path| [path.t3, path.heartbeat.timer]);
+        [state, self.receiver.sack.timer].into_iter().chain(paths).flatten().min()
+    }
+
+    /// Does what is due.
+    pub(crate) fn handle_timeout(&mut self, cx: &mut Context<'_>) {
+        // What one timer does may stop another, so they are looked up one at a time; each sets itself later or stops.
+        while let Some(timer) = self.expired(cx.now) {
+            match timer {
+                Timer::T1Init => self.t1_init_expired(cx),
+                Timer::T1Cookie => self.t1_cookie_expired(cx),
+                Timer::T2Shutdown => self.t2_expired(cx),
+                Timer::T5ShutdownGuard => self.t5_expired(cx),
+                Timer::Sack => self.receiver.sack_timeout(&self.config),
+                Timer::T3Rtx(path) => self.t3_expired(path, cx),
+                Timer::Heartbeat(path) => self.heartbeat_expired(path, cx),
+            }
+        }
+    }
+
+    /// A timer that is due.
+    fn expired(&self, now: Instant) -> Option<Timer> {
+        let due = |timer: Option<Instant>| timer.is_some_and(|at| at <= now);
+        match &self.state {
+            State::CookieWait(wait) if due(wait.t1) => return Some(Timer::T1Init),
+            State::CookieEchoed(echoed) if due(echoed.t1) => return Some(Timer::T1Cookie),
+            State::ShutdownSent(closing) | State::ShutdownAckSent(closing) => {
+                if closing.t5 <= now {
+                    return Some(Timer::T5ShutdownGuard);
+                }
+                if closing.t2 <= now {
+                    return Some(Timer::T2Shutdown);
+                }
+            }
+            State::Closed => return None,
+            _ => {}
+        }
+        if due(self.receiver.sack.timer) {
+            return Some(Timer::Sack);
+        }
+        self.paths.iter().enumerate().find_map(|(at, path)| {
+            if due(path.t3) {
+                return Some(Timer::T3Rtx(at));
+            }
+            due(path.heartbeat.timer).then_some(Timer::Heartbeat(at))
+        })
+    }
+
+    /// T3-rtx (§6.3.3).
+    fn t3_expired(&mut self, at: usize, cx: &mut Context<'_>) {
+        self.paths[at].t3 = None;
+        if self.sender.probe == WindowProbe::Waiting && self.sender.outstanding.is_empty() {
+            // Nothing is in flight: the timer was for probing the peer's closed window (§6.1 A).
+            self.sender.probe = WindowProbe::Due;
+            self.sender.burst = self.sender.burst.max(1);
+            return;
+        }
+        self.stats.t3_timeouts += 1;
+        let path = &mut self.paths[at];
+        path.measuring = None;
+        path.one_packet = true;
+        let mut is_error = true;
+        match &mut self.sender.probe {
+            // "If the sender continues to receive SACK chunks … the unacknowledged window probes SHOULD NOT increment the error counter"
+            // (§6.1 A).
+            WindowProbe::Sent { answered: answered @ true, count } => {
+                *answered = false;
+                *count += 1;
+                is_error = false;
+            }
+            // "Zero window probing does not affect the calculation of cwnd."
+            WindowProbe::Sent { .. } => path.rtt.back_off(&self.config),
+            _ => {
+                path.rtt.back_off(&self.config);
+                path.controller.on_timeout();
+            }
+        }
+        self.sender.outstanding.time_out(at as u8);
+        self.sender.fast_recovery = None;
+        self.sender.burst = self.sender.burst.max(self.config.max_burst);
+        if is_error {
+            self.count_error(at, true, cx);
+        }
+    }
+
+    /// T2-shutdown (§9.2).
+    fn t2_expired(&mut self, cx: &mut Context<'_>) {
+        let last = self.paths.for_data();
+        self.paths[last].rtt.back_off(&self.config);
+        let next = self.paths.alternate(last);
+        let rto = self.paths[next].rtt.rto();
+        let (State::ShutdownSent(closing) | State::ShutdownAckSent(closing)) = &mut self.state else { return };
+        closing.retransmissions += 1;
+        closing.t2 = cx.now + rto;
+        if closing.retransmissions > self.config.association_max_retransmits {
+            self.close(CloseReason::Unreachable, cx);
+            return;
+        }
+        let chunk = match self.state {
+            State::ShutdownSent(_) => Control::Shutdown,
+            _ => Control::ShutdownAck,
+        };
+        self.queue_control(next, chunk);
+        self.count_error(last, false, cx);
+    }
+
+    /// T5-shutdown-guard (§9.2): "the sender SHOULD abort the association by sending an ABORT chunk".
+    fn t5_expired(&mut self, cx: &mut Context<'_>) {
+        self.abort_with(&[], CloseReason::ShutdownTimeout, cx);
+    }
+}

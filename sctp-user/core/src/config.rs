@@ -1,0 +1,380 @@
+//! What can be set, with defaults that are meant to be left alone.
+//!
+//! Every limit that keeps a peer from making us allocate is here too; a limit that is hit is counted or reported, never
+//! silent.
+
+use core::net::IpAddr;
+use core::ops::RangeInclusive;
+use core::time::Duration;
+
+use sctp_common::steering::Steering;
+
+use crate::error::ConfigError;
+
+/// Settings of an [`Endpoint`](crate::Endpoint), common to all its associations.
+#[derive(Clone, Debug)]
+pub struct EndpointConfig {
+    /// Our own addresses. Associations use them all unless [`Connect::local_addresses`] says less; they are announced to
+    /// peers (RFC 9260 §5.1.2) and can be changed later for associations to come. Empty: every destination address of a
+    /// packet is taken for ours and nothing is announced, which is right for a host with one address.
+    pub addresses: Vec<IpAddr>,
+    /// How verification tags name the worker that owns an association; `None` when there is one worker only.
+    pub steering: Option<WorkerSteering>,
+    /// Ports that [`Connect::local_port`]` = None` picks from.
+    pub ephemeral_ports: RangeInclusive<u16>,
+    /// Most associations at a time, those being set up by us included. A COOKIE ECHO beyond it is answered with an ABORT
+    /// (Out of Resource). Default 1 000 000.
+    pub max_associations: usize,
+    /// Largest SCTP packet in bytes, common header included and lower headers not, that is ever written. Default 1480, an
+    /// IPv4 packet of 1500 bytes; the buffers given to `poll_transmit` must have as much.
+    pub max_packet: usize,
+    /// Leave the checksum field zero in what `poll_transmit` writes, because something below fills it in. Default false.
+    pub checksum_offload: bool,
+    /// How long a State Cookie is good ("Valid.Cookie.Life", RFC 9260 §16). Default 60 s.
+    pub cookie_lifetime: Duration,
+    /// After how long a new key for State Cookies is drawn. The key before it stays good for one more period, so it should
+    /// not be shorter than [`cookie_lifetime`](Self::cookie_lifetime). Default 10 min.
+    pub cookie_key_lifetime: Duration,
+    /// What is done about packets that belong to no association (RFC 9260 §8.4).
+    pub out_of_the_blue: OutOfTheBluePolicy,
+    /// Most answers without an association (INIT ACK, ABORT …) that wait for `poll_transmit`; more are not sent, and counted.
+    /// Default 1024.
+    pub max_pending_answers: usize,
+    /// Most events that wait for `poll_event`. Only those that a peer could provoke without end ([`Event::RemoteError`],
+    /// [`Event::PathChanged`]) are dropped beyond it. Default 65 536.
+    ///
+    /// [`Event::RemoteError`]: crate::Event::RemoteError
+    /// [`Event::PathChanged`]: crate::Event::PathChanged
+    pub max_pending_events: usize,
+}
+
+impl Default for EndpointConfig {
+    fn default() -> Self {
+        Self {
+            addresses: Vec::new(),
+            steering: None,
+            ephemeral_ports: 49152..=65535,
+            max_associations: 1_000_000,
+            max_packet: 1480,
+            checksum_offload: false,
+            cookie_lifetime: Duration::from_secs(60),
+            cookie_key_lifetime: Duration::from_secs(600),
+            out_of_the_blue: OutOfTheBluePolicy::Answer,
+            max_pending_answers: 1024,
+            max_pending_events: 65_536,
+        }
+    }
+}
+
+/// The worker that an endpoint runs on, and how tags are mapped to workers.
+#[derive(Clone, Copy, Debug)]
+pub struct WorkerSteering {
+    /// The keyed hash that every worker and the XDP program share.
+    pub steering: Steering,
+    /// This endpoint's worker; below `steering.workers`. Local verification tags are drawn so that they map to it.
+    pub worker: u16,
+}
+
+/// What is done about packets that belong to no association (RFC 9260 §8.4).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OutOfTheBluePolicy {
+    /// Answer as the RFC says: ABORT, or SHUTDOWN COMPLETE to a SHUTDOWN ACK.
+    #[default]
+    Answer,
+    /// Stay silent. For hosts where another SCTP stack may own the packet.
+    Discard,
+}
+
+/// Settings of a port that accepts associations.
+#[derive(Clone, Debug)]
+pub struct ListenConfig {
+    /// Settings of the associations that are accepted.
+    pub association: AssociationConfig,
+    /// Most associations that this port accepts at a time. Default: no limit but the endpoint's.
+    pub max_associations: usize,
+}
+
+impl Default for ListenConfig {
+    fn default() -> Self {
+        Self { association: AssociationConfig::default(), max_associations: usize::MAX }
+    }
+}
+
+/// What [`Endpoint::connect`](crate::Endpoint::connect) needs to know (RFC 9260 §11.1.2).
+#[derive(Clone, Debug)]
+pub struct Connect {
+    /// Our port; `None` picks one from [`EndpointConfig::ephemeral_ports`]. With steering, workers pick from disjoint
+    /// sets.
+    pub local_port: Option<u16>,
+    /// Our addresses to use and announce; empty means all of the endpoint's.
+    pub local_addresses: Vec<IpAddr>,
+    /// The peer's port.
+    pub peer_port: u16,
+    /// The peer's addresses, at least one. The first becomes the primary path; the INIT goes to each in turn.
+    pub peer_addresses: Vec<IpAddr>,
+    /// Settings of the association.
+    pub config: AssociationConfig,
+}
+
+impl Connect {
+    /// To one address, with defaults.
+    pub fn new(peer_address: IpAddr, peer_port: u16) -> Self {
+        Self {
+            local_port: None,
+            local_addresses: Vec::new(),
+            peer_port,
+            peer_addresses: vec![peer_address],
+            config: AssociationConfig::default(),
+        }
+    }
+}
+
+/// Settings of one association.
+///
+/// Start from a profile ([`rfc`](Self::rfc), [`signalling`](Self::signalling), [`ran`](Self::ran)) or from `default()` and
+/// change what must be changed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AssociationConfig {
+    /// Outbound streams to ask for, 1 to 65 535. The peer may grant fewer (RFC 9260 §5.1.1). Default 32.
+    pub outbound_streams: u16,
+    /// Most inbound streams to grant, 1 to 65 535; memory is used only for streams that are. Default 2048.
+    pub max_inbound_streams: u16,
+    /// Receive buffer in bytes: what a_rwnd announces when the application has read everything (RFC 9260 §6.2). At least
+    /// 4380. Default 1 MiB.
+    ///
+    /// A peer that overruns its window, or that sends tiny messages which cost more memory than they carry, can occupy at
+    /// most twice as much before its packets are dropped.
+    pub receive_buffer: usize,
+    /// Send buffer in bytes: how much may wait or be unacknowledged before `send` refuses more. A message counts 64 bytes
+    /// beside its own. One is always taken when the buffer is empty. Default 1 MiB.
+    pub send_buffer: usize,
+    /// Longest message that may be sent or received, in bytes. Default 256 KiB. A longer one from the peer ends the
+    /// association (it could never be delivered).
+    pub max_message_size: usize,
+
+    /// RTO before the first measurement ("RTO.Initial", RFC 9260 §16). Default 1 s.
+    pub rto_initial: Duration,
+    /// Smallest RTO ("RTO.Min"). Should be above the peer's SACK delay, 200 ms as a rule. Default 300 ms.
+    pub rto_min: Duration,
+    /// Largest RTO ("RTO.Max"). Default 60 s.
+    pub rto_max: Duration,
+    /// Consecutive unanswered retransmissions and heartbeats, over all paths, after which the peer is given up
+    /// ("Association.Max.Retrans"). Default 10.
+    pub association_max_retransmits: u32,
+    /// The same for one path, after which it is inactive ("Path.Max.Retrans"). Default 5.
+    pub path_max_retransmits: u32,
+    /// Retransmissions of INIT, and of COOKIE ECHO, after which an attempt to connect fails ("Max.Init.Retransmits").
+    /// Default 8.
+    pub max_init_retransmits: u32,
+    /// Upper bound of the RTO while connecting. Default 60 s.
+    pub init_rto_max: Duration,
+
+    /// Time between HEARTBEATs on an idle path, on top of its RTO and a jitter of ±50 % of that ("HB.interval", RFC 9260
+    /// §8.3). `None` sends none but those that verify paths. Default 30 s.
+    pub heartbeat_interval: Option<Duration>,
+
+    /// Longest delay of a SACK ("SACK.Delay"), below 500 ms. Zero acknowledges every packet. Default 200 ms.
+    pub sack_delay: Duration,
+    /// A SACK is sent at the latest for every so many packets with DATA. Default 2.
+    pub sack_every: u8,
+    /// Acknowledge sooner where a peer may be waiting for nothing but the SACK: the first packets of an association at once; a lone
+    /// packet after 2 ms, if no second one and no DATA of ours has come along to carry the SACK; and once that has happened, lone packets
+    /// that are not full at once, until there is a dialogue again. It ends the 200 ms stalls of request–response and of small windows, and
+    /// costs bulk transfer nothing. Default true.
+    pub sack_early: bool,
+
+    /// Which stream's message is sent next.
+    pub scheduler: StreamScheduler,
+    /// Wait for a full packet when data is outstanding (Nagle's algorithm, RFC 9260 §6.1). Default false.
+    pub nagle: bool,
+    /// Most new packets that one event may send, on top of what is in flight ("Max.Burst", RFC 9260 §6.1 D). Default 10; the
+    /// RFC suggests 4, from a time of shorter queues.
+    pub max_burst: u32,
+    /// Tell by [`Event::SenderDry`] whenever everything sent has been acknowledged. Default false.
+    ///
+    /// [`Event::SenderDry`]: crate::Event::SenderDry
+    pub notify_sender_dry: bool,
+    /// The congestion controller.
+    pub congestion: CongestionAlgorithm,
+
+    /// PMTU assumed for a path at first, in bytes with the IP header; 576 to 65 535. Default 1500.
+    pub path_mtu: u16,
+
+    /// Most paths, which is most addresses of a peer that are used; 1 to 255. More are ignored. Default 8.
+    pub max_paths: usize,
+    /// Most runs of TSNs above the cumulative TSN that are remembered: most gap ack blocks. DATA that would begin another is
+    /// dropped. As many as fit into a SACK on the smallest usual path are enough. Default 256.
+    pub max_gaps: usize,
+    /// Most messages that may be incomplete at a time. Default 1024.
+    pub max_partial_messages: usize,
+    /// Most DATA chunks that may be outstanding (sent and not acknowledged cumulatively). Default 16 384.
+    pub max_outstanding: usize,
+    /// How long a shutdown may take before the association is aborted (T5-shutdown-guard, RFC 9260 §9.2); `None` takes five
+    /// times `rto_max`.
+    pub shutdown_guard: Option<Duration>,
+}
+
+impl Default for AssociationConfig {
+    fn default() -> Self {
+        Self { rto_min: Duration::from_millis(300), max_burst: 10, ..Self::rfc() }
+    }
+}
+
+impl AssociationConfig {
+    /// The parameter values that RFC 9260 §16 suggests, to the letter.
+    pub fn rfc() -> Self {
+        Self {
+            outbound_streams: 32,
+            max_inbound_streams: 2048,
+            receive_buffer: 1 << 20,
+            send_buffer: 1 << 20,
+            max_message_size: 256 << 10,
+            rto_initial: Duration::from_secs(1),
+            rto_min: Duration::from_secs(1),
+            rto_max: Duration::from_secs(60),
+            association_max_retransmits: 10,
+            path_max_retransmits: 5,
+            max_init_retransmits: 8,
+            init_rto_max: Duration::from_secs(60),
+            heartbeat_interval: Some(Duration::from_secs(30)),
+            sack_delay: Duration::from_millis(200),
+            sack_every: 2,
+            sack_early: true,
+            scheduler: StreamScheduler::FirstCome,
+            nagle: false,
+            max_burst: 4,
+            notify_sender_dry: false,
+            congestion: CongestionAlgorithm::NewReno,
+            path_mtu: 1500,
+            max_paths: 8,
+            max_gaps: 256,
+            max_partial_messages: 1024,
+            max_outstanding: 16_384,
+            shutdown_guard: None,
+        }
+    }
+
+    /// For signalling between core-network nodes (M3UA, Diameter, SIP): a dead path is left after 2 to 3 s.
+    pub fn signalling() -> Self {
+        Self {
+            rto_initial: Duration::from_millis(500),
+            rto_min: Duration::from_millis(250),
+            rto_max: Duration::from_secs(1),
+            path_max_retransmits: 3,
+            association_max_retransmits: 8,
+            init_rto_max: Duration::from_secs(2),
+            heartbeat_interval: Some(Duration::from_secs(5)),
+            sack_delay: Duration::from_millis(100),
+            ..Self::rfc()
+        }
+    }
+
+    /// For radio access networks (S1AP, NGAP, XnAP, F1AP): RTO 120/120/500 ms, heartbeat every second; a dead path is left
+    /// within a second.
+    ///
+    /// Peers must not delay their SACKs by more than the 120 ms (or must honour the I bit, which every burst ends with).
+    pub fn ran() -> Self {
+        Self {
+            rto_initial: Duration::from_millis(120),
+            rto_min: Duration::from_millis(120),
+            rto_max: Duration::from_millis(500),
+            path_max_retransmits: 2,
+            association_max_retransmits: 8,
+            init_rto_max: Duration::from_millis(500),
+            heartbeat_interval: Some(Duration::from_secs(1)),
+            sack_delay: Duration::from_millis(40),
+            ..Self::rfc()
+        }
+    }
+
+    /// Checks that the values make sense together.
+    ///
+    /// # Errors
+    /// Names the first setting that does not, and its allowed range.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let check = |ok: bool, setting: &'static str, allowed: &'static str| match ok {
+            true => Ok(()),
+            false => Err(ConfigError { setting, allowed }),
+        };
+        check(self.outbound_streams >= 1, "outbound_streams", "1 to 65535")?;
+        check(self.max_inbound_streams >= 1, "max_inbound_streams", "1 to 65535")?;
+        check(
+            (4380..=1 << 30).contains(&self.receive_buffer),
+            "receive_buffer",
+            "4380 bytes (RFC 9260 §6 asks for 1500 at least) to 1 GiB",
+        )?;
+        check((1..=1 << 30).contains(&self.send_buffer), "send_buffer", "1 byte to 1 GiB")?;
+        check(
+            (1..=self.receive_buffer / 4 * 3).contains(&self.max_message_size),
+            "max_message_size",
+            "1 byte to three quarters of receive_buffer, which has to hold a whole message",
+        )?;
+        check(self.rto_min >= Duration::from_millis(1), "rto_min", "1 ms or more")?;
+        check(self.rto_max >= self.rto_min, "rto_max", "rto_min or more")?;
+        check(self.rto_max <= Duration::from_secs(3600), "rto_max", "up to one hour")?;
+        check((self.rto_min..=self.rto_max).contains(&self.rto_initial), "rto_initial", "between rto_min and rto_max")?;
+        check(self.init_rto_max >= self.rto_initial, "init_rto_max", "rto_initial or more")?;
+        check(self.sack_delay < Duration::from_millis(500), "sack_delay", "below 500 ms (RFC 9260 §6.2)")?;
+        check(self.sack_every >= 1, "sack_every", "1 or more")?;
+        check(self.max_burst >= 1, "max_burst", "1 or more")?;
+        check(self.path_mtu >= 576, "path_mtu", "576 to 65535")?;
+        check((1..=255).contains(&self.max_paths), "max_paths", "1 to 255")?;
+        check((1..=8192).contains(&self.max_gaps), "max_gaps", "1 to 8192")?;
+        check(self.max_partial_messages >= 1, "max_partial_messages", "1 or more")?;
+        check((1..=65_535).contains(&self.max_outstanding), "max_outstanding", "1 to 65535")?;
+        if let Some(interval) = self.heartbeat_interval {
+            check(interval >= Duration::from_millis(10), "heartbeat_interval", "10 ms or more, or none")?;
+        }
+        Ok(())
+    }
+
+    /// The time that T5-shutdown-guard runs.
+    pub(crate) fn shutdown_guard(&self) -> Duration {
+        self.shutdown_guard.unwrap_or(self.rto_max * 5)
+    }
+}
+
+/// Which stream's message is sent next.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StreamScheduler {
+    /// In the order in which the application gave them.
+    #[default]
+    FirstCome,
+    /// Streams that have messages take turns, a message each (RFC 8260 §3.2).
+    RoundRobin,
+}
+
+/// Which congestion controller an association uses (RFC 9260 §7).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CongestionAlgorithm {
+    /// RFC 9260 §7.2: slow start, congestion avoidance, fast recovery as NewReno.
+    #[default]
+    NewReno,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn profiles_are_valid() {
+        for config in [
+            AssociationConfig::default(),
+            AssociationConfig::rfc(),
+            AssociationConfig::signalling(),
+            AssociationConfig::ran(),
+        ] {
+            config.validate().unwrap();
+        }
+    }
+
+    #[test]
+    fn nonsense_is_named() {
+        let config = AssociationConfig { rto_max: Duration::from_millis(1), ..AssociationConfig::rfc() };
+        assert_eq!(config.validate().unwrap_err().setting, "rto_max");
+        let config = AssociationConfig { sack_delay: Duration::from_millis(500), ..AssociationConfig::rfc() };
+        assert_eq!(config.validate().unwrap_err().setting, "sack_delay");
+    }
+}

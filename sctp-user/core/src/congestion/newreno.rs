@@ -1,0 +1,186 @@
+//! The algorithm of RFC 9260 §7.2: slow start, congestion avoidance, and half the window on a loss.
+
+use super::{Acknowledged, Controller};
+
+/// No window grows beyond this.
+const MAX_WINDOW: u32 = 1 << 30;
+
+/// L of §7.2.1: in slow start a SACK for delayed acknowledgements of two packets may open the window by as much (RFC 3465).
+const SLOW_START_PACKETS: u32 = 2;
+
+/// State of one path.
+#[derive(Debug)]
+pub(crate) struct NewReno {
+    window: u32,
+    threshold: u32,
+    partial_bytes_acked: u32,
+    max_chunk: u32,
+    /// L falls back to 1 while recovering from a timeout (RFC 3465 §2.3).
+    after_timeout: bool,
+}
+
+impl NewReno {
+    /// A new path: min(4 × PMDCS, max(2 × PMDCS, 4404 or 4344)), §7.2.1.
+    pub(crate) fn new(max_chunk: u32, is_ipv4: bool) -> Self {
+        let floor = if is_ipv4 { 4404 } else { 4344 };
+        let window = (4 * max_chunk).min((2 * max_chunk).max(floor));
+        Self { window, threshold: MAX_WINDOW, partial_bytes_acked: 0, max_chunk, after_timeout: false }
+    }
+
+    fn reduced(&self) -> u32 {
+        (self.window / 2).max(4 * self.max_chunk)
+    }
+}
+
+impl Controller for NewReno {
+    fn window(&self) -> u32 {
+        self.window
+    }
+
+    fn threshold(&self) -> u32 {
+        self.threshold
+    }
+
+    fn on_acknowledged(&mut self, acknowledged: Acknowledged) {
+        let Acknowledged { bytes, window_used, in_fast_recovery, all } = acknowledged;
+        if self.window <= self.threshold {
+            // "only if the current congestion window is being fully utilized and the data sender is not in Fast Recovery"
+            if window_used && !in_fast_recovery {
+                let packets = if self.after_timeout { 1 } else { SLOW_START_PACKETS };
+                self.window = (self.window + bytes.min(packets * self.max_chunk)).min(MAX_WINDOW);
+            }
+        } else {
+            self.after_timeout = false;
+            self.partial_bytes_acked = self.partial_bytes_acked.saturating_add(bytes);
+            if self.partial_bytes_acked >= self.window {
+                if window_used {
+                    self.partial_bytes_acked -= self.window;
+                    if !in_fast_recovery {
+                        self.window = (self.window + self.max_chunk).min(MAX_WINDOW);
+                    }
+                } else {
+                    self.partial_bytes_acked = self.window;
+                }
+            }
+        }
+        if all {
+            self.partial_bytes_acked = 0;
+        }
+    }
+
+    fn on_loss(&mut self) {
+        self.threshold = self.reduced();
+        self.window = self.threshold;
+        self.partial_bytes_acked = 0;
+    }
+
+    fn on_timeout(&mut self) {
+        self.threshold = self.reduced();
+        self.window = self.max_chunk;
+        self.partial_bytes_acked = 0;
+        self.after_timeout = true;
+    }
+
+    fn on_idle(&mut self, periods: u32) {
+        if periods == 0 || self.window <= 4 * self.max_chunk {
+            return;
+        }
+        // "Before the first cwnd adjustment, the ssthresh of the transport address SHOULD be set to the cwnd."
+        self.threshold = self.window;
+        self.window = (self.window >> periods.min(31)).max(4 * self.max_chunk);
+    }
+
+    fn set_max_chunk(&mut self, max_chunk: u32) {
+        self.max_chunk = max_chunk;
+        self.window = self.window.max(max_chunk);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CHUNK: u32 = 1468;
+
+    fn used(bytes: u32) -> Acknowledged {
+        Acknowledged { bytes, window_used: true, in_fast_recovery: false, all: false }
+    }
+
+    #[test]
+    fn initial_window_of_the_rfc() {
+        assert_eq!(NewReno::new(1468, true).window(), 4404);
+        assert_eq!(NewReno::new(1448, false).window(), 4344);
+        assert_eq!(NewReno::new(544, true).window(), 4 * 544);
+        assert_eq!(NewReno::new(8968, true).window(), 2 * 8968);
+    }
+
+    #[test]
+    fn slow_start_is_bounded_and_needs_a_full_window() {
+        let mut newreno = NewReno::new(CHUNK, true);
+        newreno.on_acknowledged(used(1000));
+        assert_eq!(newreno.window(), 5404);
+        newreno.on_acknowledged(used(100_000));
+        assert_eq!(newreno.window(), 5404 + 2 * CHUNK);
+        for still in
+            [Acknowledged { window_used: false, ..used(1000) }, Acknowledged { in_fast_recovery: true, ..used(1000) }]
+        {
+            newreno.on_acknowledged(still);
+            assert_eq!(newreno.window(), 5404 + 2 * CHUNK);
+        }
+    }
+
+    #[test]
+    fn loss_halves_and_avoidance_adds_one_chunk_for_each_window() {
+        let mut newreno = NewReno::new(CHUNK, true);
+        newreno.window = 100_000;
+        newreno.on_loss();
+        assert_eq!((newreno.window(), newreno.threshold()), (50_000, 50_000));
+        // One byte above the threshold is congestion avoidance; at it, slow start.
+        newreno.on_acknowledged(used(CHUNK));
+        assert_eq!(newreno.window(), 50_000 + CHUNK);
+        let before = newreno.window();
+        let mut acknowledged = 0;
+        while newreno.window() == before {
+            newreno.on_acknowledged(used(CHUNK));
+            acknowledged += CHUNK;
+        }
+        assert_eq!(newreno.window(), before + CHUNK);
+        assert!(acknowledged >= before && acknowledged < before + CHUNK);
+    }
+
+    #[test]
+    fn a_window_that_is_not_used_does_not_grow_later() {
+        let mut newreno = NewReno::new(CHUNK, true);
+        newreno.threshold = 1000;
+        for _ in 0..100 {
+            newreno.on_acknowledged(Acknowledged { window_used: false, ..used(CHUNK) });
+        }
+        assert_eq!(newreno.window(), 4404);
+        assert_eq!(newreno.partial_bytes_acked, 4404);
+    }
+
+    #[test]
+    fn timeout_begins_again_with_one_chunk() {
+        let mut newreno = NewReno::new(CHUNK, true);
+        newreno.window = 100_000;
+        newreno.on_timeout();
+        assert_eq!((newreno.window(), newreno.threshold()), (CHUNK, 50_000));
+        newreno.on_acknowledged(used(2 * CHUNK));
+        assert_eq!(newreno.window(), 2 * CHUNK);
+        newreno.window = 2 * CHUNK;
+        newreno.on_timeout();
+        assert_eq!(newreno.threshold(), 4 * CHUNK);
+    }
+
+    #[test]
+    fn idleness_decays_to_four_chunks() {
+        let mut newreno = NewReno::new(CHUNK, true);
+        newreno.window = 100_000;
+        newreno.on_idle(2);
+        assert_eq!((newreno.window(), newreno.threshold()), (25_000, 100_000));
+        newreno.on_idle(1000);
+        assert_eq!(newreno.window(), 4 * CHUNK);
+        newreno.on_idle(1);
+        assert_eq!(newreno.threshold(), 25_000);
+    }
+}

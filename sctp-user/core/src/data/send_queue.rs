@@ -1,0 +1,284 @@
+//! Messages that wait to be sent: a queue per stream, and whose turn it is (RFC 9260 §6.5, §6.9).
+//!
+//! Messages are cut into fragments only as packets are built, by slicing: nothing is copied, and the size of a fragment is that
+//! of the packet at hand.
+
+use std::collections::VecDeque;
+
+use slab::Slab;
+
+use super::outstanding::OutboundChunk;
+use crate::Message;
+use crate::config::StreamScheduler;
+use crate::serial::Ssn;
+
+/// No message: end of a list.
+const NONE: u32 = u32::MAX;
+
+/// A message in its stream's list.
+#[derive(Debug)]
+struct Queued {
+    message: Message,
+    /// The next message of the same stream.
+    next: u32,
+}
+
+/// An outbound stream.
+#[derive(Clone, Copy, Debug)]
+struct Stream {
+    first: u32,
+    last: u32,
+    /// Of the next ordered message.
+    ssn: Ssn,
+}
+
+impl Stream {
+    const EMPTY: Self = Self { first: NONE, last: NONE, ssn: Ssn(0) };
+}
+
+/// A message of which a fragment has been sent: it is finished before another begins (RFC 9260 §6.9 wants its TSNs in
+/// sequence).
+#[derive(Debug)]
+struct Begun {
+    message: Message,
+    /// Where in the payload the next fragment begins.
+    offset: usize,
+    ssn: Ssn,
+}
+
+/// A message that was never, or not wholly, sent.
+#[derive(Debug)]
+pub(crate) struct Unsent {
+    pub(crate) context: u64,
+    pub(crate) stream: u16,
+    /// Some of its fragments were sent.
+    pub(crate) begun: bool,
+}
+
+/// What waits to be sent.
+#[derive(Debug)]
+pub(crate) struct SendQueue {
+    messages: Slab<Queued>,
+    /// As far as streams have been used.
+    streams: Vec<Stream>,
+    /// Streams in the order of their turns: one entry for each message with [`StreamScheduler::FirstCome`], one for each stream
+    /// that has messages with [`StreamScheduler::RoundRobin`].
+    turns: VecDeque<u16>,
+    scheduler: StreamScheduler,
+    begun: Option<Begun>,
+    /// Bytes of user data that wait.
+    bytes: usize,
+}
+
+impl SendQueue {
+    pub(crate) fn new(scheduler: StreamScheduler) -> Self {
+        Self { messages: Slab::new(), streams: Vec::new(), turns: VecDeque::new(), scheduler, begun: None, bytes: 0 }
+    }
+
+    /// Nothing waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bytes == 0
+    }
+
+    /// Bytes of user data that wait.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// How many messages wait, the one begun included.
+    pub(crate) fn messages(&self) -> usize {
+        self.messages.len() + usize::from(self.begun.is_some())
+    }
+
+    /// Queues a message; it has at least one byte.
+    pub(crate) fn push(&mut self, message: Message) {
+        let number = message.stream;
+        let at = usize::from(number);
+        if at >= self.streams.len() {
+            self.streams.resize(at + 1, Stream::EMPTY);
+        }
+        self.bytes += message.payload.len();
+        let key = self.messages.insert(Queued { message, next: NONE }) as u32;
+        let stream = &mut self.streams[at];
+        let was_empty = stream.first == NONE;
+        match was_empty {
+            true => stream.first = key,
+            false => self.messages[stream.last as usize].next = key,
+        }
+        stream.last = key;
+        if was_empty || self.scheduler == StreamScheduler::FirstCome {
+            self.turns.push_back(number);
+        }
+    }
+
+    /// Bytes of the message whose turn it is that are still to be sent. `None` when nothing waits.
+    pub(crate) fn next_len(&self) -> Option<usize> {
+        match &self.begun {
+            Some(begun) => Some(begun.message.payload.len() - begun.offset),
+            None => {
+                let stream = self.streams[usize::from(*self.turns.front()?)];
+                Some(self.messages[stream.first as usize].message.payload.len())
+            }
+        }
+    }
+
+    /// Takes up to `max` bytes (at least one) of the message whose turn it is, as a chunk.
+    pub(crate) fn take(&mut self, max: usize) -> Option<OutboundChunk> {
+        let mut begun = match self.begun.take() {
+            Some(begun) => begun,
+            None => self.begin()?,
+        };
+        let message = &mut begun.message;
+        let beginning = begun.offset == 0;
+        let left = message.payload.len() - begun.offset;
+        let ending = left <= max;
+        let payload = match (beginning, ending) {
+            (true, true) => core::mem::take(&mut message.payload),
+            _ => message.payload.slice(begun.offset..begun.offset + left.min(max)),
+        };
+        self.bytes -= payload.len();
+        begun.offset += payload.len();
+        let chunk = OutboundChunk::new(
+            payload,
+            message.context,
+            message.ppid,
+            message.stream,
+            begun.ssn,
+            (beginning, ending),
+            message.unordered,
+            message.immediate && ending,
+        );
+        if !ending {
+            self.begun = Some(begun);
+        }
+        Some(chunk)
+    }
+
+    /// Gives back every message that waits; forgets them and the streams' sequence numbers.
+    pub(crate) fn drain(&mut self) -> Vec<Unsent> {
+        let mut unsent = Vec::with_capacity(self.messages());
+        if let Some(begun) = self.begun.take() {
+            unsent.push(Unsent { context: begun.message.context, stream: begun.message.stream, begun: true });
+        }
+        for stream in &self.streams {
+            let mut key = stream.first;
+            while let Some(queued) = self.messages.get(key as usize) {
+                unsent.push(Unsent { context: queued.message.context, stream: queued.message.stream, begun: false });
+                key = queued.next;
+            }
+        }
+        *self = Self::new(self.scheduler);
+        unsent
+    }
+
+    /// Takes the messages of streams from `count` on: the peer grants no more (RFC 9260 §5.1.1).
+    pub(crate) fn limit_streams(&mut self, count: u16) -> Vec<Unsent> {
+        let mut refused = Vec::new();
+        for at in usize::from(count)..self.streams.len() {
+            let mut key = self.streams[at].first;
+            while let Some(queued) = self.messages.try_remove(key as usize) {
+                self.bytes -= queued.message.payload.len();
+                refused.push(Unsent { context: queued.message.context, stream: queued.message.stream, begun: false });
+                key = queued.next;
+            }
+        }
+        self.streams.truncate(usize::from(count));
+        self.turns.retain(|stream| *stream < count);
+        refused
+    }
+
+    fn begin(&mut self) -> Option<Begun> {
+        let number = self.turns.pop_front()?;
+        let stream = &mut self.streams[usize::from(number)];
+        let Queued { message, next } = self.messages.try_remove(stream.first as usize)?;
+        stream.first = next;
+        if next == NONE {
+            stream.last = NONE;
+        } else if self.scheduler == StreamScheduler::RoundRobin {
+            self.turns.push_back(number);
+        }
+        let ssn = stream.ssn;
+        // Unordered messages do not count (RFC 9260 §6.5).
+        if !message.unordered {
+            stream.ssn = ssn.next();
+        }
+        Some(Begun { message, offset: 0, ssn })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn message(stream: u16, text: &'static str) -> Message {
+        Message::new(stream, Bytes::from_static(text.as_bytes()))
+    }
+
+    fn taken(queue: &mut SendQueue, max: usize) -> Vec<(u16, u16, String)> {
+        core::iter::from_fn(|| queue.take(max))
+            .map(|chunk| (chunk.stream, chunk.ssn.get(), String::from_utf8(chunk.payload.to_vec()).unwrap()))
+            .collect()
+    }
+
+    #[test]
+    fn first_come_first_served() {
+        let mut queue = SendQueue::new(StreamScheduler::FirstCome);
+        for (stream, text) in [(3, "a"), (3, "b"), (0, "c"), (3, "d")] {
+            queue.push(message(stream, text));
+        }
+        queue.push(message(0, "e").with_unordered(true));
+        queue.push(message(0, "f"));
+        let expected = [(3, 0, "a"), (3, 1, "b"), (0, 0, "c"), (3, 2, "d"), (0, 1, "e"), (0, 1, "f")];
+        assert_eq!(taken(&mut queue, 10), expected.map(|(stream, ssn, text)| (stream, ssn, text.to_owned())));
+        assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn round_robin_takes_turns() {
+        let mut queue = SendQueue::new(StreamScheduler::RoundRobin);
+        for (stream, text) in [(3, "a"), (3, "b"), (3, "c"), (0, "d"), (0, "e")] {
+            queue.push(message(stream, text));
+        }
+        let order: Vec<_> = taken(&mut queue, 10).into_iter().map(|taken| taken.2).collect();
+        assert_eq!(order, ["a", "d", "b", "e", "c"]);
+    }
+
+    #[test]
+    fn fragments_are_slices_with_the_flags_of_their_place() {
+        let mut queue = SendQueue::new(StreamScheduler::FirstCome);
+        queue.push(message(0, "abcdefgh"));
+        queue.push(message(1, "x"));
+        let mut flags = Vec::new();
+        while let Some(chunk) = queue.take(3) {
+            flags.push((chunk.beginning, chunk.ending, chunk.ssn.get(), chunk.payload.len()));
+        }
+        assert_eq!(flags, [(true, false, 0, 3), (false, false, 0, 3), (false, true, 0, 2), (true, true, 0, 1)]);
+    }
+
+    #[test]
+    fn gives_back_what_was_not_sent() {
+        let mut queue = SendQueue::new(StreamScheduler::FirstCome);
+        queue.push(message(0, "abc"));
+        queue.push(message(7, "x"));
+        queue.push(message(1, "y"));
+        queue.take(1);
+        let refused = queue.limit_streams(2);
+        assert_eq!((refused.len(), refused[0].stream), (1, 7));
+        let unsent: Vec<_> = queue.drain().iter().map(|unsent| (unsent.stream, unsent.begun)).collect();
+        assert_eq!(unsent, [(0, true), (1, false)]);
+        assert_eq!((queue.bytes(), queue.next_len()), (0, None));
+    }
+
+    #[test]
+    fn sequence_numbers_wrap() {
+        let mut queue = SendQueue::new(StreamScheduler::FirstCome);
+        for _ in 0..=u16::MAX {
+            queue.push(message(0, "x"));
+            queue.take(1);
+        }
+        queue.push(message(0, "x"));
+        assert_eq!(queue.take(1).unwrap().ssn, Ssn(0));
+    }
+}

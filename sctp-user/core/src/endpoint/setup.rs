@@ -1,0 +1,297 @@
+//! INIT and COOKIE ECHO: the two chunks that can lead to an association (RFC 9260 §5.1, §5.2).
+
+use core::net::IpAddr;
+use core::time::Duration;
+use std::sync::Arc;
+
+use rand::Rng;
+use smallvec::SmallVec;
+
+use super::Endpoint;
+use super::routing::Received;
+use crate::association::{
+    Association, Context, NewAssociation, PeerParameters, draw_tie_tags, is_unicast, supported_types,
+};
+use crate::config::AssociationConfig;
+use crate::cookie::Cookie;
+use crate::event::{Discard, Handled};
+use crate::serial::Tsn;
+use crate::time::Instant;
+use crate::wire::{
+    Abort, Cause, Chunk, ChunkError, CookieEcho, ErrorChunk, Init, InitAck, Parameter, ParameterList, RawChunk,
+};
+use crate::{AssociationState, OutOfTheBluePolicy};
+
+/// What an INIT ACK says of us.
+struct Own {
+    local_tag: u32,
+    initial_tsn: Tsn,
+    /// Ours and the peer's; 0 if no association exists.
+    tie_tags: (u32, u32),
+    config: Arc<AssociationConfig>,
+    addresses: Arc<[IpAddr]>,
+}
+
+impl Endpoint {
+    /// INIT. Its packet's tag must be zero and it must be alone (§8.5.1 A, §6.10).
+    pub(super) fn handle_init(
+        &mut self,
+        now: Instant,
+        raw: RawChunk<'_>,
+        received: Received<'_, '_>,
+    ) -> Result<Handled, Discard> {
+        let packet = received.packet;
+        if packet.verification_tag != 0 {
+            return Err(Discard::BadTag);
+        }
+        if packet.chunks().count() > 1 {
+            return Err(Discard::BadBundle);
+        }
+        if !is_unicast(received.source) || !is_unicast(received.destination) {
+            return Err(Discard::BadAddress);
+        }
+        let init = match Chunk::parse(raw) {
+            Ok(Chunk::Init(init)) => init,
+            Err(ChunkError::Init { error, .. }) => {
+                // "MUST discard the packet, SHOULD send a packet in response containing an ABORT chunk" (§3.3.2).
+                let tag = error.initiate_tag().ok_or(Discard::Malformed)?;
+                return self.refuse(&received, tag, &[Cause::InvalidMandatoryParameter]);
+            }
+            _ => return Err(Discard::Malformed),
+        };
+        let parameters = match PeerParameters::read(&init.parameters, received.source) {
+            Ok(parameters) => parameters,
+            Err(bad) => return bad.with_cause(|cause| self.refuse(&received, init.initiate_tag, &[cause])),
+        };
+        // "if the use of any of the valid address parameters contained within the chunk would identify an existing TCB" (§5.1.2 D)
+        let addresses = core::iter::once(received.source).chain(parameters.addresses.iter().copied());
+        if let Some(slot) = self.find_any(addresses, packet.source_port, packet.destination_port) {
+            return self.init_for_existing(slot, now, &init, &parameters, received);
+        }
+        let full = self.table.len() >= self.config.max_associations;
+        let Some(listener) = self.listeners.get(&packet.destination_port) else {
+            return match self.config.out_of_the_blue {
+                OutOfTheBluePolicy::Answer => self.refuse(&received, init.initiate_tag, &[]),
+                OutOfTheBluePolicy::Discard => Err(Discard::NotListening),
+            };
+        };
+        if full || listener.accepted >= listener.max_associations {
+            return self.refuse(&received, init.initiate_tag, &[Cause::OutOfResource]);
+        }
+        let own = Own {
+            config: Arc::clone(&listener.config),
+            local_tag: self.draw_tag(packet.destination_port),
+            initial_tsn: Tsn(self.rng.next_u32()),
+            tie_tags: (0, 0),
+            addresses: self.announced(&self.config.addresses, received.source),
+        };
+        self.send_init_ack(now, &init, &parameters, own, &received)
+    }
+
+    /// COOKIE ECHO, the first chunk of its packet (§5.1.5, §5.2.4).
+    pub(super) fn handle_cookie_echo(
+        &mut self,
+        now: Instant,
+        raw: RawChunk<'_>,
+        received: Received<'_, '_>,
+    ) -> Result<Handled, Discard> {
+        let packet = received.packet;
+        let cookie = self.cookies.open(CookieEcho::parse(raw).cookie).map_err(|_| Discard::BadCookie)?;
+        let ports = (cookie.local_port, cookie.peer_port) == (packet.destination_port, packet.source_port);
+        if !ports || cookie.local_tag != packet.verification_tag {
+            return Err(Discard::BadTag);
+        }
+        let mut addresses = core::iter::once(cookie.source).chain(cookie.addresses.iter().copied());
+        if !addresses.clone().any(|address| address == received.source) {
+            return Err(Discard::UnknownSource);
+        }
+        let existing = addresses.find_map(|address| self.table.find_peer(address, cookie.peer_port, cookie.local_port));
+        let both_match = existing.is_some_and(|slot| {
+            let association = self.table.get(self.table.id_of(slot));
+            association.is_some_and(|a| a.local_tag() == cookie.local_tag && a.peer_tag() == cookie.peer_tag)
+        });
+        if let Some(staleness) = cookie.staleness(now).filter(|_| !both_match) {
+            // In microseconds, rounded up (§3.3.10.3).
+            let staleness = u32::try_from(staleness.as_nanos().div_ceil(1000)).unwrap_or(u32::MAX);
+            let causes = [Cause::StaleCookie { staleness }];
+            return self.answer(&received, cookie.peer_tag, &ErrorChunk { causes: causes[..].into() });
+        }
+        match existing {
+            Some(slot) => self.cookie_for_existing(slot, now, &cookie, received),
+            None => self.accept(now, &cookie, received),
+        }
+    }
+
+    /// A valid COOKIE ECHO makes an association (§5.1.5 step 5).
+    fn accept(&mut self, now: Instant, cookie: &Cookie, received: Received<'_, '_>) -> Result<Handled, Discard> {
+        let full = self.table.len() >= self.config.max_associations;
+        let Some(listener) = self.listeners.get_mut(&cookie.local_port) else {
+            return self.refuse(&received, cookie.peer_tag, &[]);
+        };
+        if full || listener.accepted >= listener.max_associations {
+            return self.refuse(&received, cookie.peer_tag, &[Cause::OutOfResource]);
+        }
+        listener.accepted += 1;
+        let config = Arc::clone(&listener.config);
+        let new = NewAssociation {
+            id: self.table.next_id(),
+            config,
+            limits: self.limits,
+            local_port: cookie.local_port,
+            peer_port: cookie.peer_port,
+            local_tag: cookie.local_tag,
+            tie_tags: draw_tie_tags(&mut self.rng),
+            local_initial_tsn: cookie.local_initial_tsn,
+            local_addresses: self.announced(&self.config.addresses, cookie.source),
+            bound: false,
+        };
+        let mut cx = Context { now, rng: &mut self.rng, events: &mut self.events };
+        let mut association = Association::accept(new, cookie, &mut cx);
+        association.cookie_accepted(received.source, &mut cx);
+        let slot = self.table.insert(association);
+        let id = self.table.id_of(slot);
+        self.table.sync(slot);
+        self.process(slot, now, received, true);
+        Ok(Handled::Processed(id))
+    }
+
+    fn cookie_for_existing(
+        &mut self,
+        slot: u32,
+        now: Instant,
+        cookie: &Cookie,
+        received: Received<'_, '_>,
+    ) -> Result<Handled, Discard> {
+        let id = self.table.id_of(slot);
+        let source = received.source;
+        let mut go_on = false;
+        self.with(slot, now, |association, cx| go_on = association.handle_cookie_echo(cookie, source, cx));
+        if go_on {
+            self.process(slot, now, received, true);
+        }
+        Ok(Handled::Processed(id))
+    }
+
+    /// An INIT for an association that exists (§5.2.1, §5.2.2).
+    fn init_for_existing(
+        &mut self,
+        slot: u32,
+        now: Instant,
+        init: &Init<'_>,
+        parameters: &PeerParameters<'_>,
+        received: Received<'_, '_>,
+    ) -> Result<Handled, Discard> {
+        let id = self.table.id_of(slot);
+        let association = self.table.get(id).ok_or(Discard::Unexpected)?;
+        let state = association.state();
+        let listed = core::iter::once(received.source).chain(parameters.addresses.iter().copied());
+        match state {
+            AssociationState::ShutdownAckSent => {
+                // "it SHOULD discard the INIT chunk and retransmit the SHUTDOWN ACK chunk" (§9.2).
+                let source = received.source;
+                self.with(slot, now, |association, _| association.repeat_shutdown_ack(source));
+                return Ok(Handled::Processed(id));
+            }
+            AssociationState::CookieWait => {
+                // "MUST only be sent to an address passed by the upper layer in the request to initialize the association" (§5.2.1)
+                if association.find_path(received.source).is_none() {
+                    return Err(Discard::UnknownSource);
+                }
+            }
+            _ => {
+                let added: SmallVec<[Parameter<'_>; 4]> = listed
+                    .filter(|address| association.find_path(*address).is_none())
+                    .map(Parameter::from_address)
+                    .collect();
+                if !added.is_empty() {
+                    let cause = Cause::RestartWithNewAddresses(ParameterList::new(&added));
+                    return self.refuse(&received, init.initiate_tag, &[cause]);
+                }
+            }
+        }
+        let connecting = matches!(state, AssociationState::CookieWait | AssociationState::CookieEchoed);
+        let tie_tags = if state == AssociationState::CookieWait { (0, 0) } else { association.tie_tags() };
+        let (config, addresses) = (association.shared_config(), association.shared_addresses());
+        let same = (association.local_tag(), association.local_initial_tsn());
+        let (local_tag, initial_tsn) = match connecting {
+            // "using the same parameters it sent in its original INIT chunk (including its Initiate Tag, unchanged)"
+            true => same,
+            // "the INIT ACK chunk MUST contain a new Initiate Tag" (§5.2.2)
+            false => (self.draw_tag(received.packet.destination_port), Tsn(self.rng.next_u32())),
+        };
+        let own = Own { local_tag, initial_tsn, tie_tags, config, addresses };
+        self.send_init_ack(now, init, parameters, own, &received)
+    }
+
+    /// INIT ACK with a State Cookie, to where the INIT came from; nothing else remembers it (§5.1 B).
+    fn send_init_ack(
+        &mut self,
+        now: Instant,
+        init: &Init<'_>,
+        parameters: &PeerParameters<'_>,
+        own: Own,
+        received: &Received<'_, '_>,
+    ) -> Result<Handled, Discard> {
+        let Own { local_tag, initial_tsn, tie_tags, config, addresses } = own;
+        let others = parameters.addresses.iter().filter(|address| **address != received.source);
+        let cookie = Cookie {
+            local_port: received.packet.destination_port,
+            peer_port: received.packet.source_port,
+            local_tag,
+            peer_tag: init.initiate_tag,
+            local_tie_tag: tie_tags.0,
+            peer_tie_tag: tie_tags.1,
+            local_initial_tsn: initial_tsn,
+            peer_initial_tsn: init.initial_tsn,
+            peer_window: init.a_rwnd,
+            outbound_streams: config.outbound_streams.min(init.inbound_streams),
+            inbound_streams: init.outbound_streams.min(config.max_inbound_streams),
+            created: now,
+            lifetime: self.config.cookie_lifetime + self.cookie_extension(parameters.cookie_extension),
+            source: received.source,
+            destination: received.destination,
+            addresses: others.take(config.max_paths - 1).copied().collect(),
+        };
+        let sealed = self.cookies.seal(&cookie, now, &mut self.rng);
+        let mut list: SmallVec<[Parameter<'_>; 8]> = SmallVec::new();
+        list.push(Parameter::StateCookie(&sealed));
+        if addresses.len() > 1 {
+            list.extend(addresses.iter().map(|address| Parameter::from_address(*address)));
+        }
+        if let Some(types) = supported_types(&addresses) {
+            list.push(Parameter::SupportedAddressTypes(types));
+        }
+        let essential = list.len();
+        list.extend(parameters.unrecognized.iter().map(|raw| raw.unrecognized()));
+        loop {
+            let init_ack = InitAck(Init {
+                initiate_tag: local_tag,
+                a_rwnd: u32::try_from(config.receive_buffer).unwrap_or(u32::MAX),
+                outbound_streams: config.outbound_streams,
+                inbound_streams: config.max_inbound_streams,
+                initial_tsn,
+                parameters: ParameterList::new(&list),
+            });
+            let answered = self.answer(received, init.initiate_tag, &init_ack);
+            // Should it be too long for a packet, what was not recognized is left out, from the end.
+            if answered.is_ok() || list.len() == essential || self.answers.len() >= self.config.max_pending_answers {
+                return answered;
+            }
+            list.pop();
+        }
+    }
+
+    /// How much longer a cookie lives because the peer asked for it: at most as long again (§3.3.2.1.3).
+    fn cookie_extension(&self, asked: Duration) -> Duration {
+        asked.min(self.config.cookie_lifetime)
+    }
+
+    /// ABORT in answer to an INIT or COOKIE ECHO: the tag is the peer's, not reflected (§5.1, §8.4 rule 3).
+    fn refuse(&mut self, received: &Received<'_, '_>, peer_tag: u32, causes: &[Cause<'_>]) -> Result<Handled, Discard> {
+        self.answer(received, peer_tag, &Abort { tag_reflected: false, causes: causes.into() })
+    }
+
+    fn find_any(&self, addresses: impl Iterator<Item = IpAddr>, peer_port: u16, local_port: u16) -> Option<u32> {
+        addresses.into_iter().find_map(|address| self.table.find_peer(address, peer_port, local_port))
+    }
+}

@@ -1,0 +1,90 @@
+//! User messages, as the application gives and gets them.
+
+use bytes::{Bytes, BytesMut};
+use smallvec::SmallVec;
+
+/// A message to send (RFC 9260 §11.1.5).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Stream to send it on; below the number of outbound streams that were negotiated.
+    pub stream: u16,
+    /// Payload protocol identifier: goes to the peer as it is, in network byte order (RFC 9260 §3.3.1).
+    pub ppid: u32,
+    /// Deliver without regard to the other messages of the stream (U bit).
+    pub unordered: bool,
+    /// Ask the peer to acknowledge it at once (I bit, RFC 7053).
+    pub immediate: bool,
+    /// The bytes; at least one, at most [`max_message_size`](crate::AssociationConfig::max_message_size).
+    pub payload: Bytes,
+    /// A number of the application's own, given back in events about this message.
+    pub context: u64,
+}
+
+impl Message {
+    /// An ordered message with payload protocol identifier 0 (unspecified).
+    pub const fn new(stream: u16, payload: Bytes) -> Self {
+        Self { stream, ppid: 0, unordered: false, immediate: false, payload, context: 0 }
+    }
+
+    /// Sets the payload protocol identifier.
+    #[must_use]
+    pub const fn with_ppid(mut self, ppid: u32) -> Self {
+        self.ppid = ppid;
+        self
+    }
+
+    /// Sets unordered delivery.
+    #[must_use]
+    pub const fn with_unordered(mut self, unordered: bool) -> Self {
+        self.unordered = unordered;
+        self
+    }
+
+    /// Sets the application's own number.
+    #[must_use]
+    pub const fn with_context(mut self, context: u64) -> Self {
+        self.context = context;
+        self
+    }
+}
+
+/// A message that has arrived whole (RFC 9260 §11.1.7).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReceivedMessage {
+    /// Stream it came on.
+    pub stream: u16,
+    /// Stream sequence number; meaningless for unordered messages.
+    pub ssn: u16,
+    /// Payload protocol identifier, as the peer gave it.
+    pub ppid: u32,
+    /// Whether it was sent for unordered delivery.
+    pub unordered: bool,
+    /// The message: the fragments that it came in, in order. One when it was not fragmented.
+    pub payload: SmallVec<[Bytes; 1]>,
+}
+
+impl ReceivedMessage {
+    /// Length of the message in bytes.
+    pub fn len(&self) -> usize {
+        self.payload.iter().map(Bytes::len).sum()
+    }
+
+    /// Whether the message has no bytes. (A received one always has.)
+    pub fn is_empty(&self) -> bool {
+        self.payload.iter().all(Bytes::is_empty)
+    }
+
+    /// The message in one piece; copies only if it came in fragments.
+    pub fn into_bytes(mut self) -> Bytes {
+        match self.payload.len() {
+            1 => self.payload.remove(0),
+            _ => {
+                let mut whole = BytesMut::with_capacity(self.len());
+                for fragment in &self.payload {
+                    whole.extend_from_slice(fragment);
+                }
+                whole.freeze()
+            }
+        }
+    }
+}
