@@ -1,0 +1,162 @@
+//! RFC 9260 §5.4, §6.4, §8: several paths.
+
+use std::time::Duration;
+
+use sctp_core::time::Instant;
+use sctp_core::wire::ChunkType;
+use sctp_core::{AssociationConfig, Event, PathInfo, PathState};
+
+use crate::sim::app::{Phase, Plan, Sizes};
+use crate::sim::packet::has;
+use crate::sim::world::{Verdict, World};
+use crate::stage::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn path(world: &World, side: usize, index: u8) -> PathInfo {
+    let peer = if world.sides[side].node == CLIENT { SERVER } else { CLIENT };
+    let association = world.nodes[world.sides[side].node].endpoint.association(world.sides[side].id).unwrap();
+    association.paths().find(|path| path.address == address(peer, index)).expect("the path is known")
+}
+
+/// Cuts all links to and from the `index`th addresses for a while.
+fn cut(world: &mut World, index: u8, from: Instant, to: Instant) {
+    for (source, destination, link) in world.network.configs() {
+        let ends = [address(CLIENT, index), address(SERVER, index)];
+        if ends.contains(&source) || ends.contains(&destination) {
+            link.cuts.push((from, to));
+        }
+    }
+}
+
+/// RFC 9260 §5.4: addresses from the INIT are probed before they are used, and then are.
+#[test]
+fn further_addresses_are_learned_and_verified() {
+    let mut world = multi_homed("addresses_verified", 3, Plan::manual(), Plan::manual());
+    establish(&mut world);
+    world.run_for(SECOND * 10);
+    for side in [0, 1] {
+        for index in 0..3 {
+            assert_eq!(path(&world, side, index).state, PathState::Active, "side {side}, path {index}");
+        }
+        assert!(path(&world, side, 0).primary);
+    }
+    for packet in &world.packets {
+        let data = has(&packet.bytes, ChunkType::DATA);
+        assert!(!data || [address(CLIENT, 0), address(SERVER, 0)].contains(&packet.destination));
+    }
+    world.finish();
+}
+
+/// An address that does not answer stays unconfirmed and gets no data.
+#[test]
+fn an_address_that_does_not_answer_is_not_used() {
+    let plan = Plan { messages: 200, sizes: Sizes::Fixed(1000), burst: 5, pause: ROUND_TRIP, ..Plan::manual() };
+    let mut world = multi_homed("unconfirmed_address", 2, plan.clone(), plan);
+    let start = world.now;
+    cut(&mut world, 1, start, Instant::FAR_FUTURE);
+    establish(&mut world);
+    world.run_for(SECOND * 30);
+    assert_ne!(path(&world, 0, 1).state, PathState::Active);
+    assert!(world.sides.iter().all(|side| side.received == 200));
+    let to_it = world.packets.iter().filter(|packet| packet.destination == address(SERVER, 1));
+    assert!(to_it.clone().count() > 0, "it is probed");
+    assert!(to_it.into_iter().all(|packet| !has(&packet.bytes, ChunkType::DATA)));
+    world.finish();
+}
+
+/// With the profile `ran`, traffic goes on within a second of the cut of the primary path, and nothing is lost.
+#[test]
+fn traffic_moves_to_another_path_within_a_second() {
+    let config = AssociationConfig::ran();
+    let plan = Plan {
+        messages: 2000,
+        sizes: Sizes::Fixed(300),
+        burst: 1,
+        pause: Duration::from_millis(10),
+        ..Plan::with_config(config)
+    };
+    let mut world = multi_homed("fail_over", 2, plan.clone(), plan);
+    establish(&mut world);
+    world.run_for(SECOND * 2);
+    let fault = world.now;
+    cut(&mut world, 0, fault, fault + SECOND * 5);
+    // How long the reader goes without a message.
+    let (mut longest, mut last, mut count) = (Duration::ZERO, world.now, world.sides[1].received);
+    while world.now < fault + SECOND * 5 {
+        world.run_for(Duration::from_millis(5));
+        if world.sides[1].received > count {
+            (count, last) = (world.sides[1].received, world.now);
+        }
+        longest = longest.max(world.now - last);
+    }
+    assert!(longest < SECOND, "no message for {longest:?}");
+    let inactive =
+        |event: &Event| *event == Event::PathChanged { address: address(SERVER, 0), state: PathState::Inactive };
+    let noticed = told(&world, 0, inactive).expect("the application is told");
+    assert!(noticed < fault + SECOND * 2, "after {:?}", noticed - fault);
+    world.run_for(SECOND * 30);
+    assert_eq!(path(&world, 0, 0).state, PathState::Active, "the path is found again when it is back");
+    assert!(world.sides.iter().all(|side| side.received == 2000 && side.phase == Phase::Open));
+    world.finish();
+}
+
+/// RFC 9260 §6.4.1: what a path lost is sent again on another.
+#[test]
+fn retransmissions_take_another_path() {
+    let mut world = multi_homed("retransmit_elsewhere", 2, Plan::manual(), Plan::manual());
+    establish(&mut world);
+    world.run_for(SECOND * 10);
+    let start = world.now;
+    cut(&mut world, 0, start, Instant::FAR_FUTURE);
+    world.send(0, 0, 100);
+    world.run_for(SECOND * 5);
+    let sent = world.packets.iter().filter(|packet| packet.at >= start && has(&packet.bytes, ChunkType::DATA));
+    let destinations: Vec<_> = sent.map(|packet| packet.destination).collect();
+    assert_eq!(destinations[..2], [address(SERVER, 0), address(SERVER, 1)]);
+    assert_eq!(world.sides[1].received, 1, "one timeout is all it takes");
+    world.finish();
+}
+
+/// All paths are cut for a while that is shorter than patience: the association survives.
+#[test]
+fn an_association_survives_when_all_paths_fail_for_a_while() {
+    let plan = Plan { messages: 300, sizes: Sizes::Mixed(3000), burst: 3, pause: ROUND_TRIP, ..Plan::manual() };
+    let mut world = multi_homed("all_paths_fail", 2, plan.clone(), plan);
+    establish(&mut world);
+    world.run_for(SECOND);
+    let now = world.now;
+    cut(&mut world, 0, now, now + SECOND * 6);
+    cut(&mut world, 1, now + SECOND, now + SECOND * 5);
+    assert!(world.run_while(SECOND * 120, |world| world.sides.iter().all(|side| side.received == 300)));
+    world.finish();
+}
+
+/// The peer's packets come from an address that is being cut, one way only.
+#[test]
+fn a_path_that_fails_one_way_is_worked_around() {
+    let plan = Plan { messages: 300, sizes: Sizes::Fixed(1000), burst: 3, pause: ROUND_TRIP, ..Plan::manual() };
+    let mut world = multi_homed("one_way_cut", 2, plan.clone(), plan);
+    establish(&mut world);
+    world.run_for(SECOND * 2);
+    world.intercept(|sight| if sight.destination == address(CLIENT, 0) { Verdict::Drop } else { Verdict::Pass });
+    assert!(world.run_while(SECOND * 300, |world| world.sides.iter().all(|side| side.received == 300)));
+    world.finish();
+}
+
+/// INITs go to each of the peer's addresses in turn (RFC 9260 §5.1 A), heartbeats to each path (§8.3).
+#[test]
+fn idle_paths_are_probed() {
+    let config = AssociationConfig { heartbeat_interval: Some(SECOND * 5), ..AssociationConfig::rfc() };
+    let plan = Plan::with_config(config);
+    let mut world = multi_homed("idle_paths_probed", 2, plan.clone(), plan);
+    establish(&mut world);
+    world.run_for(SECOND * 60);
+    for index in 0..2 {
+        let to = address(SERVER, index);
+        let probes =
+            world.packets.iter().filter(|p| p.destination == to && has(&p.bytes, ChunkType::HEARTBEAT)).count();
+        assert!((7..=14).contains(&probes), "{probes} heartbeats to {to} in a minute");
+    }
+    world.finish();
+}

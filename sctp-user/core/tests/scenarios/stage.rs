@@ -1,0 +1,133 @@
+//! What scenarios have in common: two hosts, a link, and questions about the packets that were sent.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use sctp_core::time::Instant;
+use sctp_core::wire::{Chunk, ChunkType, Data, Packet};
+use sctp_core::{AssociationConfig, AssociationState, Event};
+
+use crate::sim::app::{Phase, Plan};
+use crate::sim::network::LinkConfig;
+use crate::sim::packet::{chunk_types, has, number};
+use crate::sim::world::{Conversation, Verdict, World};
+
+pub(crate) const CLIENT: usize = 0;
+pub(crate) const SERVER: usize = 1;
+pub(crate) const CLIENT_PORT: u16 = 40_000;
+pub(crate) const SERVER_PORT: u16 = 5000;
+
+/// One way.
+pub(crate) const DELAY: Duration = Duration::from_millis(10);
+pub(crate) const ROUND_TRIP: Duration = Duration::from_millis(20);
+
+/// How late a timer may be.
+pub(crate) const TICK: Duration = Duration::from_millis(10);
+
+/// The host's `index`th address.
+pub(crate) fn address(node: usize, index: u8) -> IpAddr {
+    Ipv4Addr::new(10, index, 0, node as u8 + 1).into()
+}
+
+/// A client and a server with one address each, and a perfect link of 10 ms each way. Nobody has connected yet.
+pub(crate) fn pair(name: &str, client: Plan, server: Plan) -> World {
+    multi_homed(name, 1, client, server)
+}
+
+/// The same with several addresses each, and a link between any two of them.
+pub(crate) fn multi_homed(name: &str, addresses: u8, client: Plan, server: Plan) -> World {
+    let mut world = World::new(1, name, format!("cargo test -p sctp-core --test scenarios {name}"));
+    for node in [CLIENT, SERVER] {
+        let addresses: Vec<IpAddr> = (0..addresses).map(|index| address(node, index)).collect();
+        world.node(&addresses);
+    }
+    world.mesh(CLIENT, SERVER, &LinkConfig::with_delay(DELAY));
+    world.converse(conversation(client, server));
+    world
+}
+
+pub(crate) fn conversation(client: Plan, server: Plan) -> Conversation {
+    Conversation {
+        client: CLIENT,
+        server: SERVER,
+        client_port: CLIENT_PORT,
+        server_port: SERVER_PORT,
+        client_plan: client,
+        server_plan: server,
+    }
+}
+
+/// The pair, connected: the client's side is 0 and the server's side is 1.
+pub(crate) fn established(name: &str, config: &AssociationConfig) -> World {
+    let plan = Plan::with_config(config.clone());
+    let mut world = pair(name, plan.clone(), plan);
+    establish(&mut world);
+    world
+}
+
+/// Connects the first conversation.
+pub(crate) fn establish(world: &mut World) {
+    let client = world.connect(0);
+    world.run_for(ROUND_TRIP * 3);
+    assert_eq!(world.sides[client].phase, Phase::Open, "the client is connected");
+    let server = world.accepted(SERVER).expect("the server has accepted");
+    assert_eq!((client, server), (0, 1));
+    assert_eq!(state(world, client), Some(AssociationState::Established));
+    assert_eq!(state(world, server), Some(AssociationState::Established));
+}
+
+pub(crate) fn state(world: &World, side: usize) -> Option<AssociationState> {
+    let side = &world.sides[side];
+    Some(world.nodes[side.node].endpoint.association(side.id)?.state())
+}
+
+/// When a host sent packets with a chunk of this type.
+pub(crate) fn times(world: &World, from: usize, kind: ChunkType) -> Vec<Instant> {
+    let packets = world.packets.iter().filter(|packet| packet.from == Some(from) && has(&packet.bytes, kind));
+    packets.map(|packet| packet.at).collect()
+}
+
+/// The chunk types of all packets so far, with the host that sent them.
+pub(crate) fn dialogue(world: &World) -> Vec<(usize, Vec<ChunkType>)> {
+    let packets = world.packets.iter().filter_map(|packet| Some((packet.from?, chunk_types(&packet.bytes))));
+    packets.collect()
+}
+
+/// Loses the first `count` packets from this host that have a chunk of this type.
+pub(crate) fn lose(world: &mut World, from: usize, kind: ChunkType, count: usize) {
+    let mut left = count;
+    world.intercept(move |sight| {
+        if sight.from == from && left > 0 && has(sight.bytes, kind) {
+            left -= 1;
+            return Verdict::Drop;
+        }
+        Verdict::Pass
+    });
+}
+
+/// The DATA chunks of a packet, as (TSN, stream).
+pub(crate) fn data(bytes: &[u8]) -> Vec<(u32, u16)> {
+    let mut found = Vec::new();
+    for raw in Packet::parse(bytes).expect("sent packets are sound").chunks() {
+        if let Ok(Chunk::Data(Data { header, .. })) = raw.and_then(Chunk::parse) {
+            found.push((number(header.tsn), header.stream));
+        }
+    }
+    found
+}
+
+/// Asserts that something happened when it should have, not earlier and at most a tick later.
+#[track_caller]
+pub(crate) fn assert_at(at: Instant, due: Instant, what: &str) {
+    assert!(at >= due && at <= due + TICK, "{what}: was due at {due:?}, came at {at:?}");
+}
+
+/// When a side was told something.
+pub(crate) fn told(world: &World, side: usize, wanted: impl Fn(&Event) -> bool) -> Option<Instant> {
+    world.sides[side].events.iter().find(|(_, event)| wanted(event)).map(|(at, _)| *at)
+}
+
+/// All that a host sends from now on is lost, and all that is sent to it.
+pub(crate) fn isolate(world: &mut World) {
+    world.intercept(|_| Verdict::Drop);
+}

@@ -1,0 +1,105 @@
+//! What befalls hosts: crashes, pauses, and strangers who send garbage.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use sctp_core::Ecn;
+
+use super::app::Phase;
+use super::capture::Captured;
+use super::ledger::FlowEnd;
+use super::network::Fate;
+use super::observer::Tags;
+use super::world::{Conversation, Deed, World};
+
+impl World {
+    /// A host loses everything and starts again.
+    pub(crate) fn crash(&mut self, index: usize) {
+        for side in &mut self.sides {
+            if side.node == index && !matches!(side.phase, Phase::Closed(_)) {
+                side.phase = Phase::Crashed;
+            }
+            if side.node == index {
+                // What had not been read is gone, and with it the peer's flow.
+                side.closed.get_or_insert(self.now);
+                let flow = &mut self.ledger.flows[side.flow];
+                flow.end = if flow.end == FlowEnd::Open { FlowEnd::Forgotten } else { flow.end };
+            }
+        }
+        let lost: Vec<usize> = self.nodes[index].sides.values().copied().collect();
+        for flow in 0..self.ledger.flows.len() {
+            if self.reads(index, &lost, self.ledger.flows[flow].from) {
+                self.ledger.flows[flow].end = FlowEnd::Forgotten;
+            }
+        }
+        self.nodes[index].restart();
+        self.settle(index);
+    }
+
+    /// Whether a side of another host sends to one of these of this host.
+    fn reads(&self, node: usize, sides: &[usize], from: usize) -> bool {
+        let sender = &self.sides[from];
+        if sender.node == node {
+            return false;
+        }
+        let reversed = sender.tags.map(Tags::reversed);
+        let talks = !sender.is_over()
+            && sender.conversation.is_some_and(|conversation| {
+                let Conversation { client, server, .. } = self.conversations[conversation];
+                client == node || server == node
+            });
+        talks || (reversed.is_some() && sides.iter().any(|side| self.sides[*side].tags == reversed))
+    }
+
+    /// A host does not run for a while; packets to it wait.
+    pub(crate) fn sleep(&mut self, index: usize, duration: Duration) {
+        let until = self.now + duration;
+        self.schedule(until, Deed::Wake(index));
+        let node = &mut self.nodes[index];
+        node.asleep = until.max(node.asleep);
+        for id in node.sides.keys() {
+            if let Some(tags) = node.tags(*id) {
+                self.observer.overslept(tags, until);
+            }
+        }
+    }
+
+    /// Garbage from somebody who knows addresses and ports, but not the tags.
+    pub(super) fn inject(&mut self, victim: usize, pretended: usize) {
+        let mut random = self.random.fork(3_000_000 + self.sequence);
+        let templates: Vec<&Captured> =
+            self.packets.iter().rev().filter(|p| p.from == Some(pretended)).take(50).collect();
+        let mut bytes = match templates.len() {
+            0 => vec![0; random.within(0..=200) as usize],
+            count => templates[random.below(count as u64) as usize].bytes.to_vec(),
+        };
+        let blind = random.chance(0.2) || bytes.len() < 16;
+        if blind {
+            random.fill(&mut bytes);
+        } else {
+            for _ in 0..random.below(4) {
+                let at = random.within(12..=bytes.len() as u64 - 1) as usize;
+                bytes[at] = random.next() as u8;
+            }
+            bytes.truncate(random.within(16..=bytes.len() as u64 * 2) as usize);
+            let tag = random.next() as u32;
+            bytes[4..8].copy_from_slice(&tag.to_be_bytes());
+            let checksum = sctp_core::wire::checksum::compute(&bytes);
+            bytes[8..12].copy_from_slice(&checksum.to_le_bytes());
+        }
+        let source = *random.pick(&self.nodes[pretended].addresses);
+        let fits = self.nodes[victim].addresses.iter().copied().find(|address| address.is_ipv4() == source.is_ipv4());
+        if let Some(destination) = fits {
+            self.inject_packet(source, destination, bytes.into());
+        }
+    }
+
+    /// Puts a packet of the test's own before a host, at once.
+    pub(crate) fn inject_packet(&mut self, source: IpAddr, destination: IpAddr, bytes: Bytes) {
+        let captured =
+            Captured { at: self.now, from: None, source, destination, bytes: bytes.clone(), fate: Fate::Passed };
+        self.packets.push(captured);
+        self.schedule(self.now, Deed::Arrive { source, destination, bytes, ecn: Ecn::NotEct });
+    }
+}
