@@ -1,0 +1,185 @@
+//! Ethernet and IP headers of outgoing packets.
+
+use std::net::IpAddr;
+
+use sctp_core::Ecn;
+
+use super::netlink::Mac;
+
+/// Everything in front of an SCTP packet that does not change from packet to packet on the same way.
+#[derive(Clone, Debug)]
+pub(crate) struct Headers {
+    bytes: [u8; MAX_LENGTH],
+    length: u8,
+    /// IPv4: the ones' complement sum of the header, without type of service and length.
+    sum: u32,
+    /// The differentiated services codepoint, in its place in the type of service or traffic class.
+    class: u8,
+}
+
+/// Room for the longest headers: Ethernet and IPv6.
+pub(crate) const MAX_LENGTH: usize = ETHERNET + IPV6;
+
+impl Headers {
+    /// Headers for packets from `source` to `destination`, in Ethernet frames between these two link-layer
+    /// addresses, with the differentiated services codepoint `dscp` (0 to 63).
+    ///
+    /// `None` if the addresses are of different families.
+    pub(crate) fn new(
+        source_mac: Mac,
+        destination_mac: Mac,
+        source: IpAddr,
+        destination: IpAddr,
+        dscp: u8,
+    ) -> Option<Self> {
+        let mut bytes = [0; MAX_LENGTH];
+        bytes[..6].copy_from_slice(&destination_mac);
+        bytes[6..12].copy_from_slice(&source_mac);
+        let class = dscp << 2;
+        let (ether_type, length, sum) = match (source, destination) {
+            (IpAddr::V4(source), IpAddr::V4(destination)) => {
+                let ip = &mut bytes[ETHERNET..ETHERNET + IPV4];
+                ip[0] = 0x45;
+                // Don't Fragment: SCTP finds out the path MTU (RFC 9260 §7.3). Packets that are never
+                // fragmented need no identification (RFC 6864 §4.1).
+                ip[6] = 0x40;
+                ip[8] = TTL;
+                ip[9] = IPPROTO_SCTP;
+                ip[12..16].copy_from_slice(&source.octets());
+                ip[16..20].copy_from_slice(&destination.octets());
+                let sum = ip.chunks_exact(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])));
+                let sum = sum.sum();
+                (ETHER_TYPE_IPV4, ETHERNET + IPV4, sum)
+            }
+            (IpAddr::V6(source), IpAddr::V6(destination)) => {
+                let ip = &mut bytes[ETHERNET..];
+                ip[0] = 0x60;
+                ip[6] = IPPROTO_SCTP;
+                ip[7] = TTL;
+                ip[8..24].copy_from_slice(&source.octets());
+                ip[24..40].copy_from_slice(&destination.octets());
+                (ETHER_TYPE_IPV6, MAX_LENGTH, 0)
+            }
+            _ => return None,
+        };
+        bytes[12..14].copy_from_slice(&ether_type.to_be_bytes());
+        Some(Self { bytes, length: length as u8, sum, class })
+    }
+
+    /// Length of the headers in bytes.
+    pub(crate) fn len(&self) -> usize {
+        usize::from(self.length)
+    }
+
+    /// Writes the headers of a packet with `payload` bytes behind them into `place`.
+    ///
+    /// # Panics
+    ///
+    /// If `place` is not [`len`](Self::len) bytes long.
+    pub(crate) fn write(&self, place: &mut [u8], payload: u16, ecn: Ecn) {
+        place.copy_from_slice(&self.bytes[..self.len()]);
+        let ip = &mut place[ETHERNET..];
+        let class = self.class | ecn.bits();
+        if ip.len() == IPV4 {
+            let total = payload + IPV4 as u16;
+            let mut sum = self.sum + u32::from(class) + u32::from(total);
+            sum = (sum & 0xffff) + (sum >> 16);
+            sum = (sum & 0xffff) + (sum >> 16);
+            ip[1] = class;
+            ip[2..4].copy_from_slice(&total.to_be_bytes());
+            ip[10..12].copy_from_slice(&(!(sum as u16)).to_be_bytes());
+        } else {
+            ip[0] |= class >> 4;
+            ip[1] |= class << 4;
+            ip[4..6].copy_from_slice(&payload.to_be_bytes());
+        }
+    }
+}
+
+const ETHERNET: usize = 14;
+const IPV4: usize = 20;
+const IPV6: usize = 40;
+const ETHER_TYPE_IPV4: u16 = 0x0800;
+const ETHER_TYPE_IPV6: u16 = 0x86dd;
+const IPPROTO_SCTP: u8 = 132;
+/// Time to live, hop limit: what hosts use (RFC 1700).
+const TTL: u8 = 64;
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    use proptest::prelude::*;
+    use sctp_common::frame::decode;
+
+    use super::*;
+
+    const HERE: Mac = [2, 0, 0, 0, 0, 1];
+    const THERE: Mac = [2, 0, 0, 0, 0, 2];
+
+    fn frame(source: IpAddr, destination: IpAddr, dscp: u8, payload: usize, ecn: Ecn) -> Vec<u8> {
+        let headers = Headers::new(HERE, THERE, source, destination, dscp).expect("one family");
+        let mut frame = vec![0xaa; headers.len() + payload];
+        headers.write(&mut frame[..headers.len()], payload as u16, ecn);
+        frame
+    }
+
+    #[test]
+    fn ipv4_byte_for_byte() {
+        let source = Ipv4Addr::new(10, 1, 2, 3).into();
+        let destination = Ipv4Addr::new(10, 9, 8, 7).into();
+        let frame = frame(source, destination, 46, 100, Ecn::Ect0);
+        assert_eq!(frame[..14], [2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x08, 0x00]);
+        assert_eq!(frame[14..26], [0x45, (46 << 2) | 0b10, 0, 120, 0, 0, 0x40, 0, 64, 132, 0x1b, 0x35]);
+        assert_eq!(frame[26..34], [10, 1, 2, 3, 10, 9, 8, 7]);
+    }
+
+    #[test]
+    fn ipv6_byte_for_byte() {
+        let source: Ipv6Addr = "2001:db8::1".parse().expect("an address");
+        let destination: Ipv6Addr = "fe80::2".parse().expect("an address");
+        let frame = frame(source.into(), destination.into(), 0b101_101, 100, Ecn::Ce);
+        assert_eq!(frame[12..14], [0x86, 0xdd]);
+        assert_eq!(frame[14..22], [0x6b, 0x70, 0, 0, 0, 100, 132, 64]);
+        assert_eq!(frame[22..38], source.octets());
+        assert_eq!(frame[38..54], destination.octets());
+    }
+
+    #[test]
+    fn families_do_not_mix() {
+        let v4 = Ipv4Addr::LOCALHOST.into();
+        let v6 = Ipv6Addr::LOCALHOST.into();
+        assert!(Headers::new(HERE, THERE, v4, v6, 0).is_none());
+        assert!(Headers::new(HERE, THERE, v6, v4, 0).is_none());
+    }
+
+    proptest! {
+        /// The decoder that the XDP program uses, which checks the IPv4 checksum, finds what was written.
+        #[test]
+        fn what_is_written_is_what_is_decoded(
+            pair in prop_oneof![
+                any::<([u8; 4], [u8; 4])>().prop_map(|(a, b)| (IpAddr::from(a), IpAddr::from(b))),
+                any::<([u8; 16], [u8; 16])>().prop_map(|(a, b)| (IpAddr::from(a), IpAddr::from(b))),
+            ],
+            dscp in 0u8..64,
+            payload in 12usize..9000,
+            ecn in 0u8..4,
+        ) {
+            let (source, destination) = pair;
+            let frame = frame(source, destination, dscp, payload, Ecn::from_bits(ecn));
+            let decoded = decode(&frame[..]).expect("a sound packet");
+            prop_assert_eq!(usize::from(decoded.sctp_len), payload);
+            prop_assert_eq!(decoded.source, octets(source));
+            prop_assert_eq!(decoded.destination, octets(destination));
+            prop_assert_eq!(decoded.ecn, ecn);
+            prop_assert_eq!(decoded.is_ipv4, source.is_ipv4());
+        }
+    }
+
+    fn octets(address: IpAddr) -> [u8; 16] {
+        match address {
+            IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+            IpAddr::V6(v6) => v6.octets(),
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! What can be set, and what was made of it.
+
+use sctp_common::steering::Steering;
+
+use super::super::FrameSize;
+use super::super::capture::CaptureSink;
+use super::error::OpenError;
+
+/// Which interfaces to open, and how.
+#[derive(Clone, Debug)]
+pub struct XdpConfig {
+    /// Names of the interfaces. At least one.
+    pub interfaces: Vec<String>,
+    /// How many workers there are, which is how many links are made, and the key by which the XDP program
+    /// finds the worker that a packet is for. Endpoints must use the same.
+    pub steering: Steering,
+    /// How many queues of each interface to use, from queue 0 on. `None`: all that it has. What arrives on
+    /// further queues cannot be received, so fewer than all make sense only where the NIC is told to use no
+    /// others.
+    pub queues: Option<u32>,
+    /// Where in the kernel the program runs.
+    pub attach: AttachMode,
+    /// Whether the kernel copies packets.
+    pub copy: CopyPolicy,
+    /// The interfaces are trusted local links (veth, tap): packets whose checksum is zero are accepted,
+    /// because their sender left it to an offload that never happens.
+    pub trusted_link: bool,
+    /// How many frames to have. `None`: enough to fill every ring, and 4096 for each worker besides.
+    pub frames: Option<u32>,
+    /// Size of a frame.
+    pub frame_size: FrameSize,
+    /// Whether to put the frames into huge pages, where there are any.
+    pub huge_pages: bool,
+    /// Entries of each socket's receive ring, a power of two.
+    pub receive_ring: u32,
+    /// Entries of each worker's transmit ring on each interface, a power of two.
+    pub transmit_ring: u32,
+    /// Entries of each queue's fill ring, a power of two: how many packets can arrive while no worker
+    /// runs.
+    pub fill_ring: u32,
+    /// How many verification tags the program can know, two for each association. `None`: what it was built
+    /// with.
+    pub tags: Option<u32>,
+    /// Differentiated services codepoint of outgoing packets, 0 to 63.
+    pub dscp: u8,
+    /// Where to record every frame that comes and goes.
+    pub capture: Option<CaptureSink>,
+}
+
+impl XdpConfig {
+    /// The defaults, for one interface.
+    pub fn new(interface: impl Into<String>, steering: Steering) -> Self {
+        Self {
+            interfaces: vec![interface.into()],
+            steering,
+            queues: None,
+            attach: AttachMode::default(),
+            copy: CopyPolicy::default(),
+            trusted_link: false,
+            frames: None,
+            frame_size: FrameSize::default(),
+            huge_pages: false,
+            receive_ring: 2048,
+            transmit_ring: 2048,
+            fill_ring: 2048,
+            tags: None,
+            dscp: 0,
+            capture: None,
+        }
+    }
+
+    pub(super) fn validate(&self) -> Result<(), OpenError> {
+        if self.interfaces.is_empty() {
+            return Err(OpenError::NoInterface);
+        }
+        for (index, interface) in self.interfaces.iter().enumerate() {
+            if self.interfaces[..index].contains(interface) {
+                return Err(OpenError::NamedTwice { interface: interface.clone() });
+            }
+        }
+        let rings = [
+            ("the receive ring", self.receive_ring),
+            ("the transmit ring", self.transmit_ring),
+            ("the fill ring", self.fill_ring),
+        ];
+        for (setting, value) in rings {
+            if !value.is_power_of_two() || !(64..=MAX_RING).contains(&value) {
+                let wanted = "a power of two from 64 to 65536";
+                return Err(OpenError::Setting { setting, value: u64::from(value), wanted });
+            }
+        }
+        let at_least_one = [
+            ("the number of workers", Some(u32::from(self.steering.workers))),
+            ("the number of queues", self.queues),
+            ("the number of tags", self.tags),
+        ];
+        for (setting, value) in at_least_one {
+            if value == Some(0) {
+                return Err(OpenError::Setting { setting, value: 0, wanted: "at least 1" });
+            }
+        }
+        if self.dscp > 63 {
+            let value = u64::from(self.dscp);
+            return Err(OpenError::Setting { setting: "the DSCP", value, wanted: "0 to 63" });
+        }
+        Ok(())
+    }
+
+    /// How many frames to make for interfaces that have `queues` queues together.
+    pub(super) fn frames_for(&self, queues: u32) -> Result<u32, OpenError> {
+        let workers = u64::from(self.steering.workers);
+        let fill = u64::from(queues) * u64::from(self.fill_ring);
+        let transmit = workers * self.interfaces.len() as u64 * u64::from(self.transmit_ring);
+        let least = fill + workers * 64;
+        let frames = match self.frames {
+            Some(frames) => u64::from(frames),
+            None => fill + transmit + workers * FRAMES_PER_WORKER,
+        };
+        if frames < least {
+            return Err(OpenError::Setting {
+                setting: "the number of frames",
+                value: frames,
+                wanted: "enough for every queue's fill ring and 64 for each worker",
+            });
+        }
+        u32::try_from(frames).map_err(|_| OpenError::Setting {
+            setting: "the number of frames",
+            value: frames,
+            wanted: "below 2^32",
+        })
+    }
+}
+
+/// Where in the kernel the XDP program runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AttachMode {
+    /// In the driver, or not at all.
+    Native,
+    /// In the driver if it can do that, else, with a warning, in the network stack's common code.
+    #[default]
+    NativeOrGeneric,
+    /// In the network stack's common code, which every interface has: slower, for trying things out.
+    Generic,
+}
+
+/// Whether the kernel may copy packets between the NIC and the frames.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CopyPolicy {
+    /// Zero-copy if every interface's driver can do that, else copies.
+    #[default]
+    Auto,
+    /// Copies always.
+    Copy,
+    /// Zero-copy, or not at all.
+    ZeroCopy,
+}
+
+/// How the interfaces are being used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mode {
+    /// Whether packets go without copies between NIC and frames (as `XDP_OPTIONS` tells).
+    pub zero_copy: bool,
+    /// How many workers there are.
+    pub workers: u16,
+    /// The interfaces, in the order in which they were named.
+    pub interfaces: Vec<InterfaceMode>,
+    /// How many frames there are.
+    pub frames: u32,
+    /// Their size in bytes.
+    pub frame_size: u32,
+    /// Whether they lie in huge pages.
+    pub huge_pages: bool,
+}
+
+/// How one interface is being used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InterfaceMode {
+    /// Its name.
+    pub name: String,
+    /// The kernel's number for it.
+    pub ifindex: u32,
+    /// How many of its queues are in use.
+    pub queues: u32,
+    /// Whether the program runs in the driver rather than in the network stack's common code.
+    pub native: bool,
+}
+
+/// What the kernel accepts for a ring is more, but no program needs it.
+const MAX_RING: u32 = 65536;
+
+const FRAMES_PER_WORKER: u64 = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> XdpConfig {
+        XdpConfig::new("eth0", Steering { key: [1, 2], workers: 2 })
+    }
+
+    fn refused(change: impl FnOnce(&mut XdpConfig)) -> String {
+        let mut config = config();
+        change(&mut config);
+        config.validate().expect_err("a setting that makes no sense").to_string()
+    }
+
+    #[test]
+    fn the_defaults_make_sense() {
+        config().validate().expect("defaults");
+        assert_eq!(config().frames_for(2).expect("frames"), 2 * 2048 + 2 * 2048 + 2 * 4096);
+    }
+
+    #[test]
+    fn settings_that_make_no_sense_are_refused() {
+        assert_eq!(refused(|config| config.interfaces.clear()), "no interface was named: name at least one");
+        assert_eq!(
+            refused(|config| config.interfaces.push("eth0".to_owned())),
+            "interface eth0 was named twice: name it once"
+        );
+        assert_eq!(
+            refused(|config| config.receive_ring = 1000),
+            "the receive ring is 1000: it must be a power of two from 64 to 65536"
+        );
+        assert_eq!(refused(|config| config.steering.workers = 0), "the number of workers is 0: it must be at least 1");
+        assert_eq!(refused(|config| config.queues = Some(0)), "the number of queues is 0: it must be at least 1");
+        assert_eq!(refused(|config| config.dscp = 64), "the DSCP is 64: it must be 0 to 63");
+    }
+
+    #[test]
+    fn too_few_frames_are_refused() {
+        let config = XdpConfig { frames: Some(4000), ..config() };
+        assert_eq!(config.frames_for(1).expect("enough for one queue"), 4000);
+        assert!(config.frames_for(2).is_err());
+    }
+}

@@ -1,0 +1,210 @@
+//! Everything about open interfaces that is not the way of a packet.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::io;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use aya::maps::MapError;
+use sctp_common::maps::{PortEntry, TagEntry, TagKey, TagKind as MapTagKind};
+use sctp_common::verdict::Verdict;
+use sctp_core::{TagChange, TagKind};
+
+use super::super::SocketStatistics;
+use super::super::capture::CaptureSink;
+use super::super::frames::FramePool;
+use super::super::netlink::Network;
+use super::super::socket::Socket;
+use super::config::Mode;
+use super::program::Program;
+
+/// Controls open interfaces: which ports, tags and addresses are ours, and what has been counted.
+///
+/// Clones control the same interfaces. The XDP programs are detached when the last clone and the last
+/// [`XdpLink`](super::XdpLink) have gone.
+#[derive(Clone)]
+pub struct Control {
+    shared: Arc<Shared>,
+}
+
+/// What controls and links have in common.
+pub(super) struct Shared {
+    pub(super) network: Network,
+    pub(super) pool: Arc<FramePool>,
+    pub(super) capture: Option<CaptureSink>,
+    pub(super) mode: Mode,
+    /// Touched when associations come and go, and to read counters; never for a packet.
+    pub(super) programs: Mutex<Programs>,
+    /// They belong to the links.
+    pub(super) sockets: Vec<Weak<Socket>>,
+}
+
+/// The programs, one for each interface, which are always told the same.
+pub(super) struct Programs {
+    pub(super) programs: Vec<Program>,
+    pub(super) addresses: HashSet<IpAddr>,
+}
+
+impl Control {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// Takes the packets for `port` from the kernel. `listening`: INIT chunks are wanted.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says when a map cannot be changed.
+    pub fn own_port(&self, port: u16, listening: bool) -> io::Result<()> {
+        self.everywhere(|program| program.set_port(port, PortEntry::owned(listening)))
+    }
+
+    /// Leaves the packets for `port` to the kernel again.
+    ///
+    /// # Errors
+    ///
+    /// As [`own_port`](Self::own_port).
+    pub fn disown_port(&self, port: u16) -> io::Result<()> {
+        self.everywhere(|program| program.set_port(port, PortEntry::default()))
+    }
+
+    /// Tells the programs of a verification tag that has come into use or gone out of it, by an association
+    /// of `worker`.
+    ///
+    /// A removal is ignored if the tag belongs to another association by now.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says: above all that the map is full
+    /// ([`XdpConfig::tags`](super::XdpConfig::tags)).
+    pub fn change_tag(&self, worker: u16, change: &TagChange) -> io::Result<()> {
+        let kind = |kind: TagKind| match kind {
+            TagKind::Local => MapTagKind::Local,
+            TagKind::Peer => MapTagKind::Peer,
+        };
+        let entry = |id: sctp_core::AssociationId| TagEntry {
+            slot: id.slot(),
+            generation: id.generation(),
+            worker: u32::from(worker),
+        };
+        match *change {
+            TagChange::Added { local_port, tag, kind: side, id } => {
+                let key = TagKey::new(local_port, kind(side), tag);
+                self.everywhere(|program| program.set_tag(key, entry(id)))
+            }
+            TagChange::Removed { local_port, tag, kind: side, id } => {
+                let key = TagKey::new(local_port, kind(side), tag);
+                self.everywhere(|program| match program.tag(key) {
+                    Some(present) if present == entry(id) => program.remove_tag(key),
+                    _ => Ok(()),
+                })
+            }
+        }
+    }
+
+    /// Says which IP addresses are ours: packets without a known tag are only judged if they are for one of
+    /// them, since all others are in transit.
+    ///
+    /// # Errors
+    ///
+    /// As [`own_port`](Self::own_port).
+    pub fn set_addresses(&self, addresses: &[IpAddr]) -> io::Result<()> {
+        let mut programs = self.programs();
+        let wanted: HashSet<IpAddr> = addresses.iter().copied().collect();
+        let Programs { programs, addresses: present } = &mut *programs;
+        if wanted == *present {
+            return Ok(());
+        }
+        for program in programs {
+            // First the new ones, so that an address that stays is ours all the time.
+            for &address in &wanted {
+                program.add_address(address).map_err(map_error)?;
+            }
+            for &address in present.difference(&wanted) {
+                program.remove_address(address).map_err(map_error)?;
+            }
+        }
+        *present = wanted;
+        Ok(())
+    }
+
+    /// The usable addresses of the interfaces that are valid beyond the link, as the kernel has them now.
+    pub fn local_addresses(&self) -> Vec<IpAddr> {
+        self.shared.network.snapshot().global_addresses().map(|local| local.address).collect()
+    }
+
+    /// The kernel's links, addresses, routes and neighbours.
+    pub fn network(&self) -> &Network {
+        &self.shared.network
+    }
+
+    /// How often the programs gave each verdict, over all interfaces.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says when a map cannot be read.
+    pub fn counters(&self) -> io::Result<Vec<(Verdict, u64)>> {
+        let mut sums: Vec<(Verdict, u64)> = Verdict::all().map(|verdict| (verdict, 0)).collect();
+        for program in &self.programs().programs {
+            let counters = program.counters().map_err(map_error)?;
+            for (sum, (verdict, count)) in sums.iter_mut().zip(counters) {
+                debug_assert_eq!(sum.0, verdict);
+                sum.1 += count;
+            }
+        }
+        Ok(sums)
+    }
+
+    /// How the interfaces are being used.
+    pub fn mode(&self) -> &Mode {
+        &self.shared.mode
+    }
+
+    /// What the kernel has counted for all sockets together.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says when it does not tell.
+    pub fn xsk_stats(&self) -> io::Result<SocketStatistics> {
+        let mut sum = SocketStatistics::default();
+        for socket in self.shared.sockets.iter().filter_map(Weak::upgrade) {
+            sum += socket.statistics()?;
+        }
+        Ok(sum)
+    }
+
+    /// How many frames lie in the common pool, of [`Mode::frames`]. A moment later it may be another
+    /// number. See [`FrameStats`](super::super::FrameStats).
+    pub fn free_frames(&self) -> usize {
+        self.shared.pool.free()
+    }
+
+    fn everywhere(&self, mut change: impl FnMut(&mut Program) -> Result<(), MapError>) -> io::Result<()> {
+        self.programs().programs.iter_mut().try_for_each(|program| change(program).map_err(map_error))
+    }
+
+    fn programs(&self) -> MutexGuard<'_, Programs> {
+        // A panic in between leaves no half-done change: each map operation is whole.
+        self.shared.programs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Control {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Control").field("mode", &self.shared.mode).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("mode", &self.mode).finish_non_exhaustive()
+    }
+}
+
+fn map_error(error: MapError) -> io::Error {
+    match error {
+        MapError::SyscallError(error) => error.io_error,
+        error => io::Error::other(error),
+    }
+}

@@ -1,0 +1,37 @@
+//! SCTP packets by XDP and AF_XDP.
+//!
+//! [`XdpInterfaces::open`] attaches the XDP program to the interfaces and makes, for every worker, a socket on
+//! every queue of every interface. The program redirects each packet to the socket
+//! `[queue × workers + worker]` of the worker that it belongs to, whichever queue it came by.
+//!
+//! ```text
+//!            worker 0        worker 1
+//!            XdpLink         XdpLink
+//! eth0 queue 0  rx tx  ─┬─  rx
+//!               fill, completion (shared by the two)
+//! eth0 queue 1  rx     ─┬─  rx tx
+//!               fill, completion
+//!                  └── frames of one UMEM ──┘
+//! ```
+//!
+//! All sockets share one UMEM, so a frame can be received by one and sent by any other. A worker sends
+//! by one queue of each interface. The rings of a queue are locked, once per batch and without ever waiting, only
+//! if several workers share the queue.
+
+mod capabilities;
+mod config;
+mod control;
+mod error;
+mod link;
+mod open;
+mod parked;
+mod program;
+mod queues;
+mod route;
+
+pub use config::{AttachMode, CopyPolicy, InterfaceMode, Mode, XdpConfig};
+pub use control::Control;
+pub use error::OpenError;
+pub use link::XdpLink;
+pub use open::XdpInterfaces;
+pub use queues::receive_queues;

@@ -1,0 +1,212 @@
+//! The XDP program: loading it, setting its globals, attaching it.
+
+use std::net::IpAddr;
+
+use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, XskMap};
+use aya::programs::{ProgramError, Xdp, XdpMode, loaded_programs};
+use aya::{Ebpf, EbpfLoader};
+use sctp_common::maps::{AddressKey, PortEntry, TagEntry, TagKey, globals, names, policy, socket_index};
+use sctp_common::verdict::Verdict;
+
+use super::super::socket::Socket;
+use super::config::{AttachMode, XdpConfig};
+use super::error::OpenError;
+
+/// A program that is attached to one interface, with its maps.
+///
+/// Every interface has a program of its own: a packet can only be redirected to sockets of the interface it
+/// came by, so the map of sockets is another one for each. Dropping this detaches the program.
+pub(super) struct Program {
+    ports: Array<MapData, [u8; PortEntry::SIZE]>,
+    tags: HashMap<MapData, [u8; TagKey::SIZE], [u8; TagEntry::SIZE]>,
+    addresses: HashMap<MapData, [u8; AddressKey::SIZE], u32>,
+    sockets: XskMap<MapData>,
+    counters: PerCpuArray<MapData, u64>,
+    /// Holds the program and its attachment.
+    _ebpf: Ebpf,
+    native: bool,
+    workers: u32,
+}
+
+/// The interface to attach to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Target<'a> {
+    pub(super) name: &'a str,
+    pub(super) ifindex: u32,
+    pub(super) mtu: u32,
+    /// How many of its queues are used.
+    pub(super) queues: u32,
+    /// The program that is attached to it already.
+    pub(super) attached: Option<u32>,
+}
+
+impl Program {
+    /// Loads the program and attaches it.
+    pub(super) fn attach(target: Target<'_>, config: &XdpConfig) -> Result<Self, OpenError> {
+        if let Some(id) = target.attached {
+            return Err(already_attached(target.name, id));
+        }
+        let workers = u32::from(config.steering.workers);
+        let mut ebpf = load(target, config)?;
+        let native = attach(&mut ebpf, target, config)?;
+        Ok(Self {
+            ports: map(&mut ebpf, names::PORTS)?,
+            tags: map(&mut ebpf, names::TAGS)?,
+            addresses: map(&mut ebpf, names::ADDRESSES)?,
+            sockets: map(&mut ebpf, names::XSKS)?,
+            counters: map(&mut ebpf, names::COUNTERS)?,
+            _ebpf: ebpf,
+            native,
+            workers,
+        })
+    }
+
+    /// Whether the program runs in the driver.
+    pub(super) fn is_native(&self) -> bool {
+        self.native
+    }
+
+    /// Lets the program redirect packets of `worker` that come by `queue` to `socket`.
+    pub(super) fn set_socket(&mut self, queue: u32, worker: u16, socket: &Socket) -> Result<(), MapError> {
+        use std::os::fd::{AsFd, AsRawFd};
+        let index = socket_index(queue, worker, self.workers);
+        self.sockets.set(index, socket.as_fd().as_raw_fd(), 0)
+    }
+
+    pub(super) fn set_port(&mut self, port: u16, entry: PortEntry) -> Result<(), MapError> {
+        self.ports.set(u32::from(port), entry.to_bytes(), 0)
+    }
+
+    pub(super) fn set_tag(&mut self, key: TagKey, entry: TagEntry) -> Result<(), MapError> {
+        self.tags.insert(key.to_bytes(), entry.to_bytes(), 0)
+    }
+
+    pub(super) fn tag(&self, key: TagKey) -> Option<TagEntry> {
+        self.tags.get(&key.to_bytes(), 0).ok().map(TagEntry::from_bytes)
+    }
+
+    pub(super) fn remove_tag(&mut self, key: TagKey) -> Result<(), MapError> {
+        match self.tags.remove(&key.to_bytes()) {
+            Err(MapError::KeyNotFound) => Ok(()),
+            outcome => outcome,
+        }
+    }
+
+    pub(super) fn add_address(&mut self, address: IpAddr) -> Result<(), MapError> {
+        self.addresses.insert(AddressKey::new(address).to_bytes(), 0, 0)
+    }
+
+    pub(super) fn remove_address(&mut self, address: IpAddr) -> Result<(), MapError> {
+        match self.addresses.remove(&AddressKey::new(address).to_bytes()) {
+            Err(MapError::KeyNotFound) => Ok(()),
+            outcome => outcome,
+        }
+    }
+
+    /// How often each verdict was given, over all CPUs.
+    pub(super) fn counters(&self) -> Result<Vec<(Verdict, u64)>, MapError> {
+        Verdict::all()
+            .map(|verdict| {
+                let per_cpu = self.counters.get(&verdict.index(), 0)?;
+                Ok((verdict, per_cpu.iter().sum()))
+            })
+            .collect()
+    }
+}
+
+fn load(target: Target<'_>, config: &XdpConfig) -> Result<Ebpf, OpenError> {
+    let workers = u32::from(config.steering.workers);
+    let policy = if config.trusted_link { policy::TRUSTED_LINK } else { 0 };
+    let mut loader = EbpfLoader::new();
+    loader
+        .override_global(globals::WORKERS, &workers, true)
+        .override_global(globals::HASH_KEY, &config.steering.key, true)
+        .override_global(globals::POLICY, &policy, true)
+        .map_max_entries(names::XSKS, target.queues * workers);
+    if let Some(tags) = config.tags {
+        loader.map_max_entries(names::TAGS, tags);
+    }
+    loader.load(sctp_ebpf_object::OBJECT).map_err(OpenError::Load)
+}
+
+/// Attaches the program; true if it runs in the driver now.
+fn attach(ebpf: &mut Ebpf, target: Target<'_>, config: &XdpConfig) -> Result<bool, OpenError> {
+    const PROGRAM: &str = sctp_ebpf_object::PROGRAM;
+    let missing = OpenError::ObjectMismatch { name: PROGRAM };
+    let program = ebpf.program_mut(PROGRAM).ok_or(missing)?;
+    let program: &mut Xdp = program.try_into().map_err(|_| OpenError::ObjectMismatch { name: PROGRAM })?;
+    program.load().map_err(OpenError::Verify)?;
+    let mut attach = |mode| program.attach_to_if_index(target.ifindex, mode).map(drop);
+    let native = match config.attach {
+        AttachMode::Generic => false,
+        AttachMode::Native => {
+            attach(XdpMode::Driver).map_err(|error| attach_error(target, error))?;
+            true
+        }
+        AttachMode::NativeOrGeneric => match attach(XdpMode::Driver) {
+            Ok(()) => true,
+            Err(error) => match attach_error(target, error) {
+                OpenError::NoNativeXdp { interface } => {
+                    tracing::warn!(interface, "no native XDP: using generic mode, which is slower");
+                    false
+                }
+                error => return Err(error),
+            },
+        },
+    };
+    if !native {
+        attach(XdpMode::Skb).map_err(|error| attach_error(target, error))?;
+    }
+    Ok(native)
+}
+
+fn attach_error(target: Target<'_>, error: ProgramError) -> OpenError {
+    let interface = target.name.to_owned();
+    match os_error(&error) {
+        // Somebody was quicker than us.
+        Some(libc::EBUSY | libc::EEXIST) => match target.attached {
+            Some(id) => already_attached(target.name, id),
+            None => OpenError::AlreadyAttached { interface, program: "(unknown)".into(), id: 0 },
+        },
+        Some(libc::EOPNOTSUPP) => OpenError::NoNativeXdp { interface },
+        // What drivers say when a packet would not fit into a page, which is what native XDP works on.
+        Some(libc::ERANGE | libc::EINVAL | libc::EMSGSIZE) if target.mtu > NATIVE_MTU => {
+            OpenError::MtuTooLarge { interface, mtu: target.mtu, limit: NATIVE_MTU }
+        }
+        _ => OpenError::Attach { interface, source: error },
+    }
+}
+
+fn os_error(error: &ProgramError) -> Option<i32> {
+    // The system's error is somewhere down the chain of causes.
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<std::io::Error>() {
+            return error.raw_os_error();
+        }
+        cause = error.source();
+    }
+    None
+}
+
+fn already_attached(interface: &str, id: u32) -> OpenError {
+    let program = loaded_programs()
+        .filter_map(Result::ok)
+        .find(|program| program.id() == id)
+        .and_then(|program| program.name_as_str().map(str::to_owned))
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "(without a name)".to_owned());
+    OpenError::AlreadyAttached { interface: interface.to_owned(), program, id }
+}
+
+fn map<M>(ebpf: &mut Ebpf, name: &'static str) -> Result<M, OpenError>
+where
+    M: TryFrom<Map, Error = MapError>,
+{
+    let map = ebpf.take_map(name).ok_or(OpenError::ObjectMismatch { name })?;
+    M::try_from(map).map_err(|source| OpenError::Map { name, source })
+}
+
+/// The largest MTU that every driver with native XDP takes for programs that handle one buffer per packet: a
+/// page less headroom, tail room and headers.
+const NATIVE_MTU: u32 = 3498;
