@@ -1,0 +1,72 @@
+//! Options that the subcommands share.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args};
+use sctp_user::{AssociationConfig, Profile};
+
+use super::values;
+
+/// How the stack is opened.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct StackOptions {
+    /// Network interface to run on; may be given several times
+    #[arg(short, long = "interface", value_name = "IF", required = true, help_heading = "Stack")]
+    pub(crate) interfaces: Vec<String>,
+
+    /// Worker threads, each of which owns its associations [default: as many as there are queues, at most one per CPU]
+    #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = "Stack")]
+    pub(crate) workers: Option<usize>,
+
+    /// Receive queues to use of each interface [default: all]
+    #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = "Stack")]
+    pub(crate) queues: Option<usize>,
+
+    /// Address of this host to use and to announce to peers; may be given several times [default: all of the interfaces]
+    #[arg(long = "local-address", value_name = "ADDR", help_heading = "Stack")]
+    pub(crate) local_addresses: Vec<IpAddr>,
+
+    /// Accept packets without a checksum (zero): for links inside one host, where senders leave it to "offload"
+    #[arg(long, help_heading = "Stack")]
+    pub(crate) trusted_link: bool,
+
+    /// Write all frames of the stack to a capture file that Wireshark reads
+    #[arg(long, value_name = "FILE.pcapng", help_heading = "Stack")]
+    pub(crate) capture: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) association: AssociationOptions,
+
+    #[command(flatten)]
+    pub(crate) verbosity: Verbosity,
+}
+
+/// Settings of associations.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct AssociationOptions {
+    /// Timers and limits of associations: default, rfc (RFC 9260 to the letter), signalling (core network), ran (radio access)
+    #[arg(long, value_name = "NAME", default_value_t, hide_default_value = true, help_heading = "Stack")]
+    pub(crate) profile: Profile,
+}
+
+impl AssociationOptions {
+    /// The settings for associations with at most so many streams each way. The side that sets an association up asks for
+    /// exactly what it needs: streams that are not granted cost neither side memory.
+    pub(crate) fn config(&self, streams: u16) -> AssociationConfig {
+        AssociationConfig { outbound_streams: streams, max_inbound_streams: streams, ..self.profile.config() }
+    }
+}
+
+/// How much is logged.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct Verbosity {
+    /// Log to standard error; more with -vv and -vvv
+    #[arg(short = 'v', long = "verbose", action = ArgAction::Count)]
+    pub(crate) level: u8,
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    let count = values::positive_count(text)?;
+    usize::try_from(count).map_err(|_| format!("`{text}` is too large"))
+}

@@ -1,0 +1,7 @@
+//! The `sctp` command. See `sctp --help`.
+
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

@@ -1,0 +1,91 @@
+//! A stack on network interfaces: what joins XDP and AF_XDP to the workers.
+
+use std::io;
+use std::net::IpAddr;
+use std::thread;
+
+use sctp_common::steering::Steering;
+use sctp_core::TagChange;
+
+use super::builder::StackBuilder;
+use super::error::BuildError;
+use super::stack::{Parts, PendingWorker, Stack, start};
+use crate::datapath::xdp::{self, XdpConfig, XdpInterfaces, receive_queues};
+use crate::stack::ports::Control;
+
+/// Opens the interfaces and starts the workers.
+pub(super) fn open(builder: &StackBuilder, key: [u64; 2]) -> Result<Stack, BuildError> {
+    let workers = match builder.workers {
+        Some(0) => return Err(BuildError::NoWorkers),
+        Some(count) => count,
+        None => default_workers(builder),
+    };
+    let workers = u16::try_from(workers).map_err(|_| BuildError::TooManyWorkers(workers))?;
+    let steering = Steering { key, workers };
+    let queues = builder.queues.map(|count| u32::try_from(count).unwrap_or(u32::MAX));
+    let config = XdpConfig {
+        interfaces: builder.interfaces.clone(),
+        queues,
+        trusted_link: builder.trusted_link,
+        capture: builder.capture.clone(),
+        ..XdpConfig::new("", steering)
+    };
+    let (control, links) = XdpInterfaces::open(&config)?;
+
+    let mut endpoint = builder.endpoint_config();
+    let follows = endpoint.addresses.is_empty();
+    if follows {
+        endpoint.addresses = control.local_addresses();
+    }
+    control.set_addresses(&endpoint.addresses).map_err(BuildError::Addresses)?;
+    start(Parts {
+        workers: links.into_iter().map(PendingWorker::new).collect(),
+        steering,
+        control: Box::new(XdpControl { control: control.clone(), follows }),
+        interfaces: builder.interfaces.clone(),
+        xdp: Some(control),
+        endpoint,
+    })
+}
+
+/// As many workers as the interfaces have queues, but not more than there are cores.
+fn default_workers(builder: &StackBuilder) -> usize {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let queues = builder.interfaces.iter().map(|name| receive_queues(name).unwrap_or(1)).max();
+    let queues = usize::try_from(queues.unwrap_or(1)).unwrap_or(usize::MAX);
+    queues.min(builder.queues.unwrap_or(usize::MAX)).clamp(1, cores)
+}
+
+/// What the workers tell the XDP programs.
+#[derive(Debug)]
+struct XdpControl {
+    control: xdp::Control,
+    /// Whether the stack's addresses are those of the interfaces, also when they change.
+    follows: bool,
+}
+
+impl Control for XdpControl {
+    fn own_port(&self, port: u16, listening: bool) -> io::Result<()> {
+        self.control.own_port(port, listening)
+    }
+
+    fn disown_port(&self, port: u16) {
+        if let Err(error) = self.control.disown_port(port) {
+            tracing::warn!(port, %error, "the port could not be given back to the kernel");
+        }
+    }
+
+    fn change_tag(&self, worker: u16, change: &TagChange) -> io::Result<()> {
+        self.control.change_tag(worker, change)
+    }
+
+    fn generation(&self) -> u64 {
+        if self.follows { self.control.network().generation() } else { 0 }
+    }
+
+    fn addresses(&self) -> io::Result<Vec<IpAddr>> {
+        let addresses = self.control.local_addresses();
+        self.control.set_addresses(&addresses)?;
+        Ok(addresses)
+    }
+}

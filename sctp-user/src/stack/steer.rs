@@ -1,0 +1,161 @@
+//! Whose packet is it: which worker must handle what this one has received.
+//!
+//! Mostly the XDP program has answered already (the association is in the packet's metadata) or the
+//! tag says it. What is left are the packets whose tag is not one of ours (RFC 9260 §5.2, §8.5.1):
+//! an INIT or COOKIE ECHO of a peer that has an association already, and an ABORT or SHUTDOWN
+//! COMPLETE that carries the peer's own tag. For these the workers share a directory of the peers,
+//! which is read on this slow path alone. A link that does not steer (in memory, or a driver that
+//! cannot share a queue) is served by the same rules.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use bytes::Bytes;
+use sctp_common::steering::Steering;
+use sctp_common::wire::{COMMON_HEADER_LENGTH, chunk, flags};
+use sctp_core::{ChecksumState, Datagram, Ecn, PeerChange};
+
+use super::mailbox::Mailbox;
+
+/// A packet that is handed from one worker to another.
+#[derive(Debug)]
+pub(crate) struct OwnedPacket {
+    pub(crate) source: IpAddr,
+    pub(crate) destination: IpAddr,
+    pub(crate) ecn: Ecn,
+    pub(crate) checksum: ChecksumState,
+    pub(crate) bytes: Bytes,
+}
+
+impl OwnedPacket {
+    /// Copies a received packet.
+    pub(crate) fn copy(datagram: &Datagram<'_>) -> OwnedPacket {
+        OwnedPacket {
+            source: datagram.source,
+            destination: datagram.destination,
+            ecn: datagram.ecn,
+            checksum: datagram.checksum,
+            bytes: Bytes::copy_from_slice(datagram.bytes),
+        }
+    }
+}
+
+/// How packets find their worker.
+#[derive(Debug)]
+pub(crate) struct Steer {
+    steering: Steering,
+    mailboxes: Vec<Arc<Mailbox>>,
+    directory: Directory,
+}
+
+impl Steer {
+    /// For the workers with the given mailboxes, in their order.
+    pub(crate) fn new(steering: Steering, mailboxes: Vec<Arc<Mailbox>>) -> Steer {
+        Steer { steering, mailboxes, directory: Directory::default() }
+    }
+
+    /// The mailboxes of all workers.
+    pub(crate) fn mailboxes(&self) -> &[Arc<Mailbox>] {
+        &self.mailboxes
+    }
+
+    /// The worker that must handle the packet, if it is not `worker`.
+    pub(crate) fn elsewhere(&self, datagram: &Datagram<'_>, worker: u16) -> Option<&Mailbox> {
+        if self.mailboxes.len() == 1 || datagram.association.is_some() {
+            return None;
+        }
+        let head = Head::read(datagram.bytes)?;
+        let owner = self.owner(&head, datagram.source)?;
+        if owner == worker { None } else { self.mailboxes.get(usize::from(owner)).map(|m| &**m) }
+    }
+
+    /// The worker that the peer belongs to, if it has an association.
+    pub(crate) fn owner_of_peer(&self, peer: IpAddr, peer_port: u16, local_port: u16) -> Option<u16> {
+        self.directory.owner(Peer { address: peer, port: peer_port, local_port })
+    }
+
+    /// A worker's association has got or lost a peer address.
+    pub(crate) fn change_peer(&self, change: PeerChange, worker: u16) {
+        if self.mailboxes.len() > 1 {
+            self.directory.change(change, worker);
+        }
+    }
+
+    fn owner(&self, head: &Head, source: IpAddr) -> Option<u16> {
+        let of_peer = || {
+            let peer = Peer { address: source, port: head.source_port, local_port: head.destination_port };
+            self.directory.owner(peer)
+        };
+        match head.first_chunk {
+            chunk::INIT => of_peer(),
+            // Without an association yet, the worker that made the cookie must open it.
+            chunk::COOKIE_ECHO => of_peer().or_else(|| self.owner_of_tag(head.tag)),
+            chunk::ABORT | chunk::SHUTDOWN_COMPLETE if head.flags & flags::T != 0 => of_peer(),
+            _ => self.owner_of_tag(head.tag),
+        }
+    }
+
+    fn owner_of_tag(&self, tag: u32) -> Option<u16> {
+        (tag != 0).then(|| self.steering.owner(tag))
+    }
+}
+
+/// The few fields that decide.
+struct Head {
+    source_port: u16,
+    destination_port: u16,
+    tag: u32,
+    first_chunk: u8,
+    flags: u8,
+}
+
+impl Head {
+    /// `None` for a packet that is too short to have a chunk; whoever has it may drop it.
+    fn read(packet: &[u8]) -> Option<Head> {
+        let (header, chunks) = packet.split_at_checked(COMMON_HEADER_LENGTH)?;
+        let [first_chunk, flags, ..] = *chunks else { return None };
+        Some(Head {
+            source_port: u16::from_be_bytes([header[0], header[1]]),
+            destination_port: u16::from_be_bytes([header[2], header[3]]),
+            tag: u32::from_be_bytes([header[4], header[5], header[6], header[7]]),
+            first_chunk,
+            flags,
+        })
+    }
+}
+
+/// Which worker has an association with a peer: shared by all workers.
+#[derive(Debug, Default)]
+struct Directory {
+    peers: RwLock<HashMap<Peer, u16>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Peer {
+    address: IpAddr,
+    port: u16,
+    local_port: u16,
+}
+
+impl Directory {
+    fn owner(&self, peer: Peer) -> Option<u16> {
+        self.peers.read().unwrap_or_else(PoisonError::into_inner).get(&peer).copied()
+    }
+
+    fn change(&self, change: PeerChange, worker: u16) {
+        let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
+        match change {
+            PeerChange::Added { peer, peer_port, local_port } => {
+                peers.insert(Peer { address: peer, port: peer_port, local_port }, worker);
+            }
+            PeerChange::Removed { peer, peer_port, local_port } => {
+                let peer = Peer { address: peer, port: peer_port, local_port };
+                // Another worker's entry is not ours to remove.
+                if peers.get(&peer) == Some(&worker) {
+                    peers.remove(&peer);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! A worker's own notes about its associations, found by slot without hashing.
+
+use std::sync::Arc;
+
+use sctp_core::{AssociationId, Message};
+
+use super::channel::Channel;
+use super::ports::PortLease;
+
+/// What a worker keeps for an association beside what the endpoint holds.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) channel: Arc<Channel>,
+    /// A message that did not fit into the send buffer.
+    pub(crate) pending: Option<Message>,
+    /// Whether `pending` waits for the association to become writable.
+    pub(crate) blocked: bool,
+    /// Whether the endpoint has been asked to shut the association down.
+    pub(crate) shut_down: bool,
+    /// Keeps the port ours.
+    _port: PortLease,
+}
+
+impl Entry {
+    /// The notes of a new association.
+    pub(crate) fn new(channel: Arc<Channel>, port: PortLease) -> Entry {
+        Entry { channel, pending: None, blocked: false, shut_down: false, _port: port }
+    }
+}
+
+/// The notes of all of a worker's associations.
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    /// By slot. A slot's entry is that of its present generation.
+    entries: Vec<Option<Entry>>,
+    len: usize,
+}
+
+impl Table {
+    /// Adds an association's notes. Those of an earlier one in the same slot come back.
+    pub(crate) fn insert(&mut self, id: AssociationId, entry: Entry) -> Option<Entry> {
+        let slot = id.slot() as usize;
+        if slot >= self.entries.len() {
+            self.entries.resize_with(slot + 1, || None);
+        }
+        let before = self.entries[slot].replace(entry);
+        self.len += usize::from(before.is_none());
+        before
+    }
+
+    /// An association's notes; `None` when the id names nothing any more.
+    pub(crate) fn get_mut(&mut self, id: AssociationId) -> Option<&mut Entry> {
+        self.entries.get_mut(id.slot() as usize)?.as_mut().filter(|entry| entry.channel.id() == id)
+    }
+
+    /// Takes an association's notes out.
+    pub(crate) fn remove(&mut self, id: AssociationId) -> Option<Entry> {
+        self.get_mut(id)?;
+        self.len -= 1;
+        self.entries[id.slot() as usize].take()
+    }
+
+    /// How many associations there are.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// All associations.
+    pub(crate) fn channels(&self) -> impl Iterator<Item = &Arc<Channel>> {
+        self.entries.iter().flatten().map(|entry| &entry.channel)
+    }
+
+    /// Takes everything out.
+    pub(crate) fn drain(&mut self) -> impl Iterator<Item = Entry> {
+        self.len = 0;
+        std::mem::take(&mut self.entries).into_iter().flatten()
+    }
+}
