@@ -98,6 +98,8 @@ pub(crate) struct Side {
     readable: bool,
     /// Whether nothing can be sent any more.
     finished: bool,
+    /// Whether its host has crashed since: the id may name another association by now.
+    pub(crate) forgotten: bool,
     /// Tags as they were last.
     pub(crate) tags: Option<Tags>,
     pub(crate) restarts: u32,
@@ -173,6 +175,7 @@ impl Side {
             reading: false,
             readable: false,
             finished: false,
+            forgotten: false,
             tags: None,
             restarts: 0,
             events: Vec::new(),
@@ -185,7 +188,7 @@ impl Side {
     pub(crate) fn is_over(&self) -> bool {
         match self.phase {
             Phase::Crashed => true,
-            Phase::Closed(_) => !self.readable,
+            Phase::Closed(_) => self.forgotten || !self.readable,
             Phase::Opening | Phase::Open => false,
         }
     }
@@ -398,7 +401,7 @@ impl World {
     pub(crate) fn take(&mut self, index: usize, most: u32) -> Result<bool, Violation> {
         for _ in 0..most {
             let side = &mut self.sides[index];
-            if side.phase == Phase::Crashed {
+            if side.forgotten {
                 return Ok(true);
             }
             let Some(message) = self.nodes[side.node].endpoint.recv(side.id) else {

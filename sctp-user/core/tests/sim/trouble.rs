@@ -21,6 +21,7 @@ impl World {
                 side.phase = Phase::Crashed;
             }
             if side.node == index {
+                side.forgotten = true;
                 // What had not been read is gone, and with it the peer's flow.
                 side.closed.get_or_insert(self.now);
                 let flow = &mut self.ledger.flows[side.flow];

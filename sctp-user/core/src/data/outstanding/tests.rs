@@ -208,10 +208,10 @@ proptest! {
             }
             let cumulative = acked.iter().take_while(|acked| **acked).count();
             let mut blocks: Vec<(u16, u16)> = Vec::new();
-            for at in cumulative..count {
+            for (at, acked) in acked.iter().enumerate().skip(cumulative) {
                 let offset = (at + 1 - cumulative) as u16;
                 match blocks.last_mut() {
-                    _ if !acked[at] => {}
+                    _ if !acked => {}
                     Some(last) if last.1 + 1 == offset => last.1 = offset,
                     _ => blocks.push((offset, offset)),
                 }

@@ -1,0 +1,324 @@
+//! From what is missing to the commands that bring it: a pure function, so that it can be tested for machines that are not at hand.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use sctp_ebpf_toolchain::{LINKER_VERSION, MissingItem};
+
+use super::needs::Need;
+
+/// The LLVM of Debian's `rustc-web`, and the newest that `bpf-linker` and Debian have in common.
+const DEBIAN_LLVM: u32 = 22;
+
+/// The versions of LLVM that this version of `bpf-linker` can be built with.
+const LINKER_LLVMS: std::ops::RangeInclusive<u32> = 21..=23;
+
+/// What is known of the machine.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Facts {
+    /// Needs that are not met.
+    pub(crate) needs: Vec<Need>,
+    /// What the search for the BPF toolchain did not find.
+    pub(crate) toolchain: Vec<MissingItem>,
+    /// True if `apt-get` is there.
+    pub(crate) apt: bool,
+    /// The packages of those we may ask for that apt can install.
+    pub(crate) candidates: BTreeSet<String>,
+    /// True if `rustup` is there and has been asked in vain for what we need from it.
+    pub(crate) rustup: Rustup,
+    /// LLVM's major version in the compiler for the BPF target, if there is one already.
+    pub(crate) compiler_llvm: Option<u32>,
+    /// The versions of LLVM whose development files are installed.
+    pub(crate) llvms: BTreeSet<u32>,
+    /// True if `cargo binstall` is there.
+    pub(crate) binstall: bool,
+    /// Where the workspace keeps its tools: `bpf-linker` goes into `bin` below it.
+    pub(crate) tools: PathBuf,
+}
+
+/// What rustup can do for us.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Rustup {
+    /// It is not installed.
+    #[default]
+    Absent,
+    /// It is, and may be asked.
+    Present,
+    /// It was asked for nightly and rust-src, and failed.
+    Failed,
+}
+
+/// Commands that belong together, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Step {
+    /// One line for people.
+    pub(crate) why: String,
+    /// As one would type them, without `sudo`.
+    pub(crate) commands: Vec<String>,
+    /// True if they need root.
+    pub(crate) root: bool,
+    /// True if the plan is to be made anew where this step fails, because there is another way.
+    pub(crate) may_fail: bool,
+}
+
+/// What to do, or why it cannot be done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Plan {
+    /// In this order.
+    pub(crate) steps: Vec<Step>,
+    /// What no command of ours brings: one sentence each that says what to do.
+    pub(crate) by_hand: Vec<String>,
+    /// What is missing and can be done without, one sentence each.
+    pub(crate) without: Vec<String>,
+}
+
+impl Plan {
+    /// True if nothing is missing that could be had.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.steps.is_empty() && self.by_hand.is_empty()
+    }
+}
+
+/// Makes the plan.
+pub(crate) fn plan(facts: &Facts) -> Plan {
+    let mut plan = Plan::default();
+    let mut packages = Packages::default();
+    packages_of_needs(facts, &mut packages, &mut plan);
+    let compiler_llvm = compiler(facts, &mut packages, &mut plan);
+    let linker = linker(facts, compiler_llvm, &mut packages, &mut plan);
+    if let Some(step) = packages.into_step() {
+        plan.steps.insert(0, step);
+    }
+    plan.steps.extend(linker);
+    plan
+}
+
+/// Packages to install, with their reasons.
+#[derive(Default)]
+struct Packages {
+    names: Vec<String>,
+    reasons: Vec<String>,
+}
+
+impl Packages {
+    fn add(&mut self, names: &[&str], reason: String) {
+        self.names.extend(names.iter().map(|name| (*name).to_owned()));
+        self.reasons.push(reason);
+    }
+
+    fn into_step(self) -> Option<Step> {
+        (!self.names.is_empty()).then(|| Step {
+            why: self.reasons.join("; "),
+            // An archive that does not answer need not be the one that is needed.
+            commands: vec![
+                "apt-get update -q || true".to_owned(),
+                format!(
+                    "DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends {}",
+                    self.names.join(" ")
+                ),
+            ],
+            root: true,
+            may_fail: false,
+        })
+    }
+}
+
+fn packages_of_needs(facts: &Facts, packages: &mut Packages, plan: &mut Plan) {
+    for need in &facts.needs {
+        let Need { what, why, package, .. } = need;
+        if facts.candidates.contains(*package) {
+            packages.add(&[package], format!("{what}: {why}"));
+        } else if need.optional {
+            plan.without.push(format!("{what} is not installed ({package}): it {why}"));
+        } else if facts.apt {
+            plan.by_hand
+                .push(format!("{what}, which {why}: apt knows no package {package}; add an archive that has it"));
+        } else {
+            plan.by_hand.push(format!("{what}, which {why}: install what Debian calls {package}"));
+        }
+    }
+}
+
+/// Sees to the compiler; returns the version of its LLVM, if that can be foretold.
+fn compiler(facts: &Facts, packages: &mut Packages, plan: &mut Plan) -> Option<u32> {
+    let missing = facts.toolchain.iter().find(|item| matches!(item, MissingItem::Compiler { .. }));
+    let Some(missing) = missing else { return facts.compiler_llvm };
+    if facts.rustup == Rustup::Present {
+        plan.steps.push(Step {
+            why: "rustup's nightly with the library's sources compiles the XDP program".to_owned(),
+            commands: vec!["rustup toolchain install nightly --profile minimal --component rust-src".to_owned()],
+            root: false,
+            may_fail: true,
+        });
+        return None;
+    }
+    if ["rustc-web", "rust-web-src"].iter().all(|package| facts.candidates.contains(*package)) {
+        packages.add(
+            &["rustc-web", "rust-web-src"],
+            "Debian's compiler with the library's sources compiles the XDP program".to_owned(),
+        );
+        return Some(DEBIAN_LLVM);
+    }
+    plan.by_hand.push(format!("{missing}: install rustup (https://rustup.rs) and run `cargo xtask setup` again"));
+    None
+}
+
+/// Sees to `bpf-linker`: built from source where the right LLVM is or can be installed, else the project's release.
+fn linker(facts: &Facts, llvm: Option<u32>, packages: &mut Packages, plan: &mut Plan) -> Option<Step> {
+    if !facts.toolchain.iter().any(|item| matches!(item, MissingItem::Linker { .. })) {
+        return None;
+    }
+    let tools = facts.tools.display().to_string();
+    let why = "it links the XDP program; kept in the workspace and built once";
+    // Which LLVM a compiler that is still to come will have is known afterwards: the plan is made anew then.
+    if plan.steps.iter().any(|step| step.may_fail) {
+        return None;
+    }
+    let llvm = llvm.unwrap_or(DEBIAN_LLVM);
+    // A newer LLVM reads what an older one wrote.
+    let usable = |version: &u32| *version >= llvm && LINKER_LLVMS.contains(version);
+    let installed = facts.llvms.iter().copied().find(usable);
+    let package = |version: u32| [format!("llvm-{version}-dev"), format!("libpolly-{version}-dev")];
+    let installable = LINKER_LLVMS
+        .filter(usable)
+        .find(|version| package(*version).iter().all(|package| facts.candidates.contains(package)));
+    if installed.is_none()
+        && let Some(version) = installable
+    {
+        let names = package(version);
+        packages.add(&names.each_ref().map(String::as_str), format!("LLVM {version} is what bpf-linker is built on"));
+    }
+    let command = if let Some(version) = installed.or(installable) {
+        format!(
+            "LLVM_PREFIX=/usr/lib/llvm-{version} cargo install bpf-linker --version {LINKER_VERSION} --locked \
+             --no-default-features --features llvm-{version} --root {tools}"
+        )
+    } else if facts.binstall {
+        format!("cargo binstall --no-confirm bpf-linker@{LINKER_VERSION} --root {tools}")
+    } else {
+        // Static, with an LLVM of its own: what its authors recommend where the distribution has no fitting LLVM.
+        let release = format!(
+            "https://github.com/aya-rs/bpf-linker/releases/download/v{LINKER_VERSION}/bpf-linker-{}-unknown-linux-musl.tar.zst",
+            std::env::consts::ARCH
+        );
+        format!("mkdir -p {tools}/bin && curl -fsSL {release} | tar --zstd -x -C {tools}/bin")
+    };
+    Some(Step {
+        why: format!("bpf-linker {LINKER_VERSION}: {why}"),
+        commands: vec![command],
+        root: false,
+        may_fail: false,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::needs::NEEDS;
+    use super::*;
+
+    fn both_missing() -> Vec<MissingItem> {
+        vec![MissingItem::Compiler { rejected: vec![] }, MissingItem::Linker { other_versions: vec![] }]
+    }
+
+    /// A fresh Debian with nothing but cargo.
+    fn debian() -> Facts {
+        let toolchain = ["rustc-web", "rust-web-src", "llvm-22-dev", "libpolly-22-dev"];
+        Facts {
+            needs: NEEDS.to_vec(),
+            toolchain: both_missing(),
+            apt: true,
+            candidates: NEEDS.iter().map(|need| need.package).chain(toolchain).map(String::from).collect(),
+            tools: "/workspace/target/tools".into(),
+            ..Facts::default()
+        }
+    }
+
+    #[test]
+    fn a_complete_machine_needs_nothing() {
+        assert!(plan(&Facts::default()).is_empty());
+    }
+
+    #[test]
+    fn a_fresh_debian_installs_packages_and_then_builds_the_linker() {
+        let plan = plan(&debian());
+        let [packages, linker] = plan.steps.as_slice() else { panic!("{plan:?}") };
+        assert!(packages.root && !linker.root);
+        for package in
+            ["gcc", "libusrsctp-dev", "tshark", "rustc-web", "rust-web-src", "llvm-22-dev", "libpolly-22-dev"]
+        {
+            assert!(packages.commands[1].contains(&format!(" {package}")), "{package}: {packages:?}");
+        }
+        assert!(packages.commands[1].starts_with("DEBIAN_FRONTEND=noninteractive apt-get install -y"));
+        assert!(linker.commands[0].starts_with("LLVM_PREFIX=/usr/lib/llvm-22 cargo install bpf-linker --version 0.13"));
+        assert!(linker.commands[0].ends_with("--features llvm-22 --root /workspace/target/tools"));
+        assert!(plan.by_hand.is_empty() && plan.without.is_empty());
+    }
+
+    #[test]
+    fn rustup_is_asked_first_and_the_linker_waits_for_its_llvm() {
+        let plan = plan(&Facts { needs: vec![], rustup: Rustup::Present, ..debian() });
+        let [rustup] = plan.steps.as_slice() else { panic!("{plan:?}") };
+        assert!(rustup.commands[0].starts_with("rustup toolchain install nightly"));
+        assert!(rustup.may_fail && !rustup.root);
+    }
+
+    #[test]
+    fn where_rustup_fails_the_distribution_serves() {
+        let plan = plan(&Facts { needs: vec![], rustup: Rustup::Failed, ..debian() });
+        assert!(plan.steps[0].commands[1].contains("rustc-web"), "{plan:?}");
+    }
+
+    #[test]
+    fn without_a_fitting_llvm_the_linkers_release_is_taken() {
+        // Ubuntu: rustup's nightly is there, its LLVM is newer than any that apt has.
+        let facts = Facts {
+            needs: vec![],
+            toolchain: vec![MissingItem::Linker { other_versions: vec![] }],
+            rustup: Rustup::Present,
+            compiler_llvm: Some(23),
+            llvms: BTreeSet::from([22]),
+            candidates: BTreeSet::new(),
+            ..debian()
+        };
+        let steps = plan(&facts).steps;
+        assert_eq!(steps.len(), 1);
+        assert!(
+            steps[0].commands[0].contains("curl -fsSL https://github.com/aya-rs/bpf-linker/releases/download/v0.13")
+        );
+        assert!(!steps[0].root);
+        let steps = plan(&Facts { binstall: true, ..facts }).steps;
+        assert!(steps[0].commands[0].starts_with("cargo binstall"));
+    }
+
+    #[test]
+    fn an_installed_llvm_that_is_new_enough_is_used() {
+        let facts = Facts {
+            needs: vec![],
+            toolchain: vec![MissingItem::Linker { other_versions: vec![] }],
+            compiler_llvm: Some(22),
+            llvms: BTreeSet::from([14, 19, 23, 30]),
+            ..debian()
+        };
+        let steps = plan(&facts).steps;
+        assert_eq!(steps.len(), 1, "no package is needed");
+        assert!(steps[0].commands[0].contains("LLVM_PREFIX=/usr/lib/llvm-23 "), "{steps:?}");
+    }
+
+    #[test]
+    fn what_apt_lacks_is_for_people_unless_it_is_optional() {
+        let mut facts = debian();
+        facts.candidates.remove("libusrsctp-dev");
+        facts.candidates.remove("user-mode-linux");
+        let plan = plan(&facts);
+        assert!(plan.by_hand.iter().any(|line| line.contains("libusrsctp-dev")), "{plan:?}");
+        assert!(plan.without.iter().any(|line| line.contains("user-mode-linux")), "{plan:?}");
+    }
+
+    #[test]
+    fn without_apt_everything_is_said() {
+        let plan = plan(&Facts { apt: false, candidates: BTreeSet::new(), ..debian() });
+        let needed = NEEDS.iter().filter(|need| !need.optional).count();
+        assert_eq!(plan.by_hand.len(), needed + 1, "the packages and the compiler: {plan:?}");
+        assert!(plan.by_hand.iter().any(|line| line.contains("https://rustup.rs")));
+    }
+}

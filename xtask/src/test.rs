@@ -1,0 +1,160 @@
+//! `cargo xtask test`: everything that must hold, the quick things first.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, ValueEnum};
+use sctp_lab::privilege::{NOT_RUN_FILE, in_ci};
+use sctp_lab::{is_root, tool};
+use tabled::builder::Builder;
+use tabled::settings::Style;
+
+use crate::cargo::{self, cargo};
+use crate::setup::{self, Purpose};
+
+/// What to test.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Only these parts.
+    parts: Vec<Part>,
+    /// Go on after a part has failed.
+    #[arg(long)]
+    keep_going: bool,
+    /// Only tests whose name contains this (parts unit and lab).
+    #[arg(long)]
+    filter: Option<String>,
+}
+
+/// The parts, in the order that they run in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// Formatting.
+    Format,
+    /// The XDP program compiles for its target.
+    Ebpf,
+    /// Lints, as errors.
+    Lint,
+    /// Documentation without warnings.
+    Docs,
+    /// Tests of each crate by itself: units, properties, the simulated network, examples in the documentation.
+    Unit,
+    /// Tests of several crates: XDP programs in the kernel, AF_XDP on TAP devices and veth pairs, foreign peers.
+    Lab,
+}
+
+/// All crates but the XDP program, which does not compile for the host.
+const HOST_CRATES: [&str; 3] = ["--workspace", "--exclude", "sctp-ebpf"];
+
+/// The crate whose tests need a laboratory.
+const LAB_CRATE: &str = "sctp-tests";
+
+/// Runs the parts.
+///
+/// # Errors
+/// If one of them fails.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let parts = if options.parts.is_empty() { Part::value_variants() } else { &options.parts[..] };
+    setup::ensure(if parts.contains(&Part::Lab) || parts.contains(&Part::Unit) {
+        Purpose::Lab
+    } else {
+        Purpose::Build
+    })?;
+    if in_ci() && !is_root() {
+        bail!("in CI every test must run, and many need root");
+    }
+    let not_run = tempfile::NamedTempFile::new()?;
+    let mut report = Vec::new();
+    for part in Part::value_variants().iter().filter(|part| parts.contains(part)) {
+        println!("\n== {}", part.title());
+        let started = Instant::now();
+        let outcome = part.run(options, not_run.path());
+        let failed = outcome.is_err();
+        report.push((*part, started.elapsed(), outcome));
+        if failed && !options.keep_going {
+            break;
+        }
+    }
+    print_report(&report, parts.len());
+    print_not_run(not_run.path())?;
+    let failed = report.iter().filter(|(_, _, outcome)| outcome.is_err()).count();
+    for (part, _, outcome) in report {
+        outcome.with_context(|| {
+            if failed > 1 { format!("{failed} parts failed, first {}", part.title()) } else { part.title() }
+        })?;
+    }
+    Ok(())
+}
+
+impl Part {
+    fn title(self) -> String {
+        let value = self.to_possible_value().expect("no part is hidden");
+        let help = value.get_help().map(ToString::to_string).unwrap_or_default();
+        format!("{}: {help}", value.get_name())
+    }
+
+    fn run(self, options: &Options, not_run: &Path) -> Result<()> {
+        match self {
+            Self::Format => cargo::run(&mut cargo(&["fmt", "--all", "--check"])),
+            Self::Ebpf => cargo::build_object().map(drop),
+            Self::Lint => {
+                let mut clippy = cargo(&["clippy", "--all-targets"]);
+                cargo::run(clippy.args(HOST_CRATES).args(["--", "-D", "warnings"]))
+            }
+            Self::Docs => {
+                let mut doc = cargo(&["doc", "--no-deps", "--document-private-items"]);
+                cargo::run(doc.args(HOST_CRATES).env("RUSTDOCFLAGS", "-D warnings"))
+            }
+            Self::Unit => {
+                let but_lab = [&HOST_CRATES[..], &["--exclude", LAB_CRATE]].concat();
+                run_tests(&but_lab, options, not_run)?;
+                // nextest does not run the examples in the documentation.
+                let mut examples = cargo(&["test", "--doc"]);
+                if has_nextest() && options.filter.is_none() { cargo::run(examples.args(HOST_CRATES)) } else { Ok(()) }
+            }
+            Self::Lab => run_tests(&["--package", LAB_CRATE], options, not_run),
+        }
+    }
+}
+
+/// Runs the tests of some crates, with nextest where it is installed.
+fn run_tests(crates: &[&str], options: &Options, not_run: &Path) -> Result<()> {
+    let mut command = if has_nextest() {
+        let mut command = cargo(&["nextest", "run", "--no-tests", "warn"]);
+        command.args(crates).args(["--profile", if in_ci() { "ci" } else { "default" }]);
+        command
+    } else {
+        let mut command = cargo(&["test"]);
+        command.args(crates);
+        command
+    };
+    cargo::run(command.args(&options.filter).env(NOT_RUN_FILE, not_run))
+}
+
+fn has_nextest() -> bool {
+    tool::is_installed("cargo-nextest")
+}
+
+fn print_report(report: &[(Part, Duration, Result<()>)], wanted: usize) {
+    let mut table = Builder::default();
+    table.push_record(["part", "result", "seconds"]);
+    for (part, elapsed, outcome) in report {
+        let result = if outcome.is_ok() { "passed" } else { "FAILED" };
+        table.push_record([part.title(), result.to_owned(), format!("{:.0}", elapsed.as_secs_f64())]);
+    }
+    println!("\n{}", table.build().with(Style::sharp()));
+    if report.len() < wanted {
+        println!("{} more were not begun; --keep-going runs all", wanted - report.len());
+    }
+}
+
+/// Lists the tests that could not run. In CI such a test has failed instead.
+fn print_not_run(file: &Path) -> Result<()> {
+    let names = std::fs::read_to_string(file)?;
+    if !names.is_empty() {
+        println!("{} tests DID NOT RUN, because they need root:", names.lines().count());
+        names.lines().for_each(|name| println!("  {name}"));
+        println!("run all: sudo -E env PATH=\"$PATH\" cargo xtask test");
+    }
+    Ok(())
+}
