@@ -144,7 +144,8 @@ impl Bench<'_> {
         let summary = match stack {
             Stack::Ours => {
                 let _server = self.our_server(&["perf", "server"])?;
-                self.our_client(&["--mode", "stream", "--size", &size, "--duration", &format!("{seconds}s")])?
+                let duration = format!("{seconds}s");
+                self.our_client(&["--mode", "stream", "--no-verify", "--size", &size, "--duration", &duration])?
             }
             Stack::Usrsctp => {
                 let _server = self.their_server(&["--sink", "--no-verify"])?;

@@ -177,10 +177,10 @@ mod tests {
             Received::new(frame)
         }
 
-        fn take(&mut self, ranges: &[Range<usize>], share: bool) -> Vec<Bytes> {
+        fn take<const N: usize>(&mut self, ranges: [Range<usize>; N], share: bool) -> [Bytes; N] {
             let mut received = self.packet();
             let (bytes, mut payload) = received.open(&self.cache, &mut self.arena, 256..1756, share);
-            let taken = ranges.iter().cloned().map(|range| payload.take(range)).collect();
+            let taken = ranges.map(|range| payload.take(range));
             assert_eq!(bytes.len(), 1500);
             assert!((0u32..).zip(bytes).all(|(value, &byte)| byte == value as u8));
             received.close(&mut self.cache);
@@ -199,7 +199,7 @@ mod tests {
     #[test]
     fn large_payload_keeps_the_frame_until_its_last_reference_goes() {
         let mut fixture = Fixture::new();
-        let taken = fixture.take(&[0..600, 700..1500], true);
+        let taken = fixture.take([0..600, 700..1500], true);
         assert_eq!(taken[0], expected(0..600));
         assert_eq!(taken[1], expected(700..1500));
         assert_eq!(fixture.free(), FRAMES - 1, "one frame for both");
@@ -214,7 +214,7 @@ mod tests {
     #[test]
     fn small_payload_is_copied() {
         let mut fixture = Fixture::new();
-        let taken = fixture.take(&[0..511, 511..600], true);
+        let taken = fixture.take([0..511, 511..600], true);
         assert_eq!(fixture.free(), FRAMES);
         assert_eq!(taken[0], expected(0..511));
         assert_eq!(taken[1], expected(511..600));
@@ -223,7 +223,7 @@ mod tests {
     #[test]
     fn all_payload_is_copied_when_frames_are_short() {
         let mut fixture = Fixture::new();
-        let taken = fixture.take(&[0..1500, 3..4], false);
+        let taken = fixture.take([0..1500, 3..4], false);
         assert_eq!(fixture.free(), FRAMES);
         assert_eq!(taken[0], expected(0..1500));
         assert_eq!(taken[1], expected(3..4));
@@ -232,7 +232,7 @@ mod tests {
     #[test]
     fn small_and_large_payload_of_one_packet() {
         let mut fixture = Fixture::new();
-        let taken = fixture.take(&[0..100, 100..800, 800..810], true);
+        let taken = fixture.take([0..100, 100..800, 800..810], true);
         assert_eq!(taken[0], expected(0..100));
         assert_eq!(taken[1], expected(100..800));
         assert_eq!(taken[2], expected(800..810));
@@ -242,7 +242,7 @@ mod tests {
     #[test]
     fn payload_outlives_everything_else() {
         let mut fixture = Fixture::new();
-        let taken = fixture.take(&[0..1500], true);
+        let taken = fixture.take([0..1500, 700..1500], true);
         drop(fixture);
         assert_eq!(taken[0], expected(0..1500));
     }

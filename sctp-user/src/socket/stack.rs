@@ -225,6 +225,10 @@ impl Shared {
             std::mem::take(&mut *threads)
         };
         for thread in threads {
+            // A worker that wakes a task may be the one that drops the last handle: it ends by itself.
+            if thread.thread().id() == thread::current().id() {
+                continue;
+            }
             // A worker that panicked has ended its associations when it unwound.
             let _ = thread.join();
         }

@@ -537,3 +537,6 @@ impl Subscription {
         self.waiting.wake_all();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -156,3 +156,102 @@ impl std::fmt::Debug for Mailbox {
         f.debug_struct("Mailbox").field("index", &self.index).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+    use std::sync::Arc;
+    use std::thread;
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use sctp_core::{ChecksumState, Ecn};
+
+    use super::*;
+    use crate::datapath::Link as _;
+    use crate::datapath::memory::{Faults, MemoryLink, MemoryNetwork};
+
+    /// A link, and the mailbox of the worker that would run on it.
+    fn link_and_mailbox(index: u16) -> (MemoryLink, Mailbox) {
+        let network = MemoryNetwork::new(1, Faults::default());
+        let link = network.attach(&[IpAddr::V4(Ipv4Addr::LOCALHOST)]).unwrap();
+        let mailbox = Mailbox::new(index, link.waker());
+        (link, mailbox)
+    }
+
+    /// The mailbox of a worker that does not exist.
+    pub(crate) fn mailbox(index: u16) -> Mailbox {
+        link_and_mailbox(index).1
+    }
+
+    #[test]
+    fn mail_keeps_the_worker_from_sleeping() {
+        let mailbox = mailbox(0);
+        assert!(mailbox.fall_asleep());
+        mailbox.wake_up();
+        mailbox.ready(AssociationId::from_parts(1, 1));
+        assert!(!mailbox.fall_asleep());
+        assert!(mailbox.next_ready().is_some());
+        assert!(mailbox.fall_asleep());
+    }
+
+    #[test]
+    fn a_sleeping_worker_is_woken_by_mail() {
+        let (mut link, mailbox) = link_and_mailbox(0);
+        let mailbox = Arc::new(mailbox);
+        let sender = {
+            let mailbox = mailbox.clone();
+            thread::spawn(move || {
+                for number in 0..2000 {
+                    mailbox.ready(AssociationId::from_parts(number, 0));
+                }
+            })
+        };
+        for number in 0..2000 {
+            let id = loop {
+                if let Some(id) = mailbox.next_ready() {
+                    break id;
+                }
+                if mailbox.fall_asleep() {
+                    // A lost wake-up would end in this limit.
+                    let asleep = std::time::Instant::now();
+                    link.wait(Some(Duration::from_secs(20))).unwrap();
+                    assert!(asleep.elapsed() < Duration::from_secs(15));
+                    mailbox.wake_up();
+                }
+            };
+            assert_eq!(id.slot(), number);
+        }
+        sender.join().unwrap();
+    }
+
+    #[test]
+    fn a_full_queue_of_packets_loses_and_counts() {
+        let mailbox = mailbox(0);
+        let packet = || OwnedPacket {
+            source: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            destination: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            ecn: Ecn::NotEct,
+            checksum: ChecksumState::NotChecked,
+            bytes: Bytes::new(),
+        };
+        for _ in 0..HANDED_OVER + 3 {
+            mailbox.packet(packet());
+        }
+        assert_eq!(mailbox.packets_lost(), 3);
+        assert_eq!(std::iter::from_fn(|| mailbox.next_packet()).count(), HANDED_OVER);
+    }
+
+    #[test]
+    fn a_worker_that_has_ended_takes_no_mail() {
+        let mailbox = mailbox(3);
+        assert_eq!(mailbox.index(), 3);
+        mailbox.command(Command::Unlisten { port: 1 }).unwrap();
+        mailbox.end("the reason".to_owned());
+        assert_eq!(mailbox.ended(), Some("the reason"));
+        assert!(mailbox.is_empty());
+        assert!(mailbox.command(Command::Unlisten { port: 1 }).is_err());
+        mailbox.ready(AssociationId::from_parts(0, 0));
+        assert!(mailbox.is_empty());
+    }
+}

@@ -159,3 +159,117 @@ impl Directory {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use sctp_core::{AssociationId, CopyPayload};
+
+    use super::*;
+    use crate::stack::mailbox::tests::mailbox;
+
+    const WORKERS: u16 = 3;
+    const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2));
+
+    fn steer() -> Steer {
+        let steering = Steering { key: [1, 2], workers: WORKERS };
+        Steer::new(steering, (0..WORKERS).map(|index| Arc::new(mailbox(index))).collect())
+    }
+
+    /// Which worker handles a packet that worker 0 has received.
+    fn handler(steer: &Steer, tag: u32, chunk: u8, chunk_flags: u8) -> u16 {
+        let mut packet = [0; 16];
+        packet[..2].copy_from_slice(&2000_u16.to_be_bytes());
+        packet[2..4].copy_from_slice(&7_u16.to_be_bytes());
+        packet[4..8].copy_from_slice(&tag.to_be_bytes());
+        packet[12..].copy_from_slice(&[chunk, chunk_flags, 0, 4]);
+        elsewhere(steer, &packet, None)
+    }
+
+    fn elsewhere(steer: &Steer, packet: &[u8], association: Option<AssociationId>) -> u16 {
+        let datagram = Datagram {
+            source: PEER,
+            destination: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            ecn: Ecn::NotEct,
+            checksum: ChecksumState::NotChecked,
+            association,
+            bytes: packet,
+            payload: &mut CopyPayload(packet),
+        };
+        steer.elsewhere(&datagram, 0).map_or(0, Mailbox::index)
+    }
+
+    /// A tag that a worker owns.
+    fn tag_of(steer: &Steer, worker: u16) -> u32 {
+        (1..).find(|tag| steer.steering.owner(*tag) == worker).unwrap()
+    }
+
+    fn added() -> PeerChange {
+        PeerChange::Added { peer: PEER, peer_port: 2000, local_port: 7 }
+    }
+
+    fn removed() -> PeerChange {
+        PeerChange::Removed { peer: PEER, peer_port: 2000, local_port: 7 }
+    }
+
+    #[test]
+    fn the_tag_names_the_worker() {
+        let steer = steer();
+        for worker in 0..WORKERS {
+            let tag = tag_of(&steer, worker);
+            for kind in [chunk::DATA, chunk::SACK, chunk::INIT_ACK, chunk::COOKIE_ECHO, chunk::ABORT] {
+                assert_eq!(handler(&steer, tag, kind, 0), worker, "chunk type {kind}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_directory_names_the_worker_where_the_tag_does_not() {
+        let steer = steer();
+        let foreign = tag_of(&steer, 1);
+        // Nobody knows the peer: an INIT stays where it came in, and so does what reflects a tag.
+        assert_eq!(handler(&steer, 0, chunk::INIT, 0), 0);
+        assert_eq!(handler(&steer, foreign, chunk::ABORT, flags::T), 0);
+        steer.change_peer(added(), 2);
+        assert_eq!(steer.owner_of_peer(PEER, 2000, 7), Some(2));
+        assert_eq!(steer.owner_of_peer(PEER, 2001, 7), None);
+        assert_eq!(handler(&steer, 0, chunk::INIT, 0), 2);
+        assert_eq!(handler(&steer, foreign, chunk::COOKIE_ECHO, 0), 2);
+        assert_eq!(handler(&steer, foreign, chunk::ABORT, flags::T), 2);
+        assert_eq!(handler(&steer, foreign, chunk::SHUTDOWN_COMPLETE, flags::T), 2);
+        assert_eq!(handler(&steer, foreign, chunk::SHUTDOWN_COMPLETE, 0), 1);
+        // Another worker's entry is not removed.
+        steer.change_peer(removed(), 1);
+        assert_eq!(handler(&steer, 0, chunk::INIT, 0), 2);
+        steer.change_peer(removed(), 2);
+        assert_eq!(handler(&steer, 0, chunk::INIT, 0), 0);
+    }
+
+    #[test]
+    fn what_xdp_has_steered_stays() {
+        let steer = steer();
+        let mut packet = [0; 16];
+        packet[4..8].copy_from_slice(&tag_of(&steer, 1).to_be_bytes());
+        assert_eq!(elsewhere(&steer, &packet, None), 1);
+        assert_eq!(elsewhere(&steer, &packet, Some(AssociationId::from_parts(0, 0))), 0);
+    }
+
+    #[test]
+    fn packets_without_a_chunk_stay() {
+        let steer = steer();
+        let packet = [0xFF; 13];
+        for length in 0..=packet.len() {
+            assert_eq!(elsewhere(&steer, &packet[..length], None), 0, "{length} bytes");
+        }
+    }
+
+    #[test]
+    fn a_single_worker_keeps_no_directory() {
+        let steering = Steering { key: [1, 2], workers: 1 };
+        let steer = Steer::new(steering, vec![Arc::new(mailbox(0))]);
+        steer.change_peer(added(), 0);
+        assert_eq!(steer.owner_of_peer(PEER, 2000, 7), None);
+        assert_eq!(handler(&steer, 1, chunk::DATA, 0), 0);
+    }
+}

@@ -76,3 +76,36 @@ impl Table {
         std::mem::take(&mut self.entries).into_iter().flatten()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stack::channel::QueueLimits;
+    use crate::stack::mailbox::tests::mailbox;
+    use crate::stack::ports::{NoControl, Ports, Reason};
+
+    fn entry(id: AssociationId) -> Entry {
+        let limits = QueueLimits { outgoing: 1, incoming: 1, max_message_size: 1 };
+        let channel = Arc::new(Channel::new(id, Arc::new(mailbox(0)), limits));
+        let ports = Arc::new(Ports::new(Box::new(NoControl)));
+        Entry::new(channel, ports.lease(1, Reason::Association).unwrap())
+    }
+
+    #[test]
+    fn an_entry_is_that_of_its_generation() {
+        let mut table = Table::default();
+        let (first, second) = (AssociationId::from_parts(5, 1), AssociationId::from_parts(5, 2));
+        assert!(table.insert(first, entry(first)).is_none());
+        assert!(table.get_mut(first).is_some());
+        assert!(table.get_mut(second).is_none());
+        assert!(table.remove(second).is_none());
+        assert_eq!(table.len(), 1);
+        assert!(table.remove(first).is_some());
+        assert!(table.insert(second, entry(second)).is_none());
+        assert!(table.get_mut(first).is_none());
+        assert_eq!((table.len(), table.channels().count()), (1, 1));
+        assert_eq!(table.drain().count(), 1);
+        assert_eq!(table.len(), 0);
+        assert!(table.get_mut(second).is_none());
+    }
+}

@@ -153,7 +153,8 @@ impl<L: Link> Worker<L> {
             if worked {
                 self.spin.worked();
             } else if self.spin.again(now.as_nanos()) {
-                std::hint::spin_loop();
+                // Where there are more threads than cores, what is waited for needs this one.
+                thread::yield_now();
             } else {
                 self.sleep()?;
             }

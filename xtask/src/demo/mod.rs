@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use sctp_lab::process::Process;
+use sctp_lab::process::{Finished, Process};
 use sctp_lab::veth::Family;
 use sctp_lab::{Pair, PairConfig, Sctp, capture, is_root, netns, peer};
 
@@ -104,13 +104,13 @@ fn ours_to_ours(options: &Options, sctp: &Sctp, pair: &Pair, report: &mut Report
     let (mut server, ready) = start_our_server(options, sctp, pair, "ours-server")?;
     println!("   server: {ready}");
     let traffic = Traffic { options, sctp, client: &pair.left, server: &pair.right, name: "ours-client" };
-    let row = traffic.run("ours → ours")?;
-    report.set_af_xdp(&row);
+    let outcome = blame(&mut server, traffic.run("ours → ours"))?;
+    report.set_af_xdp(&outcome);
 
     println!("\n2. Faults, beside a live association");
-    faults::inject(sctp, pair, Family::Ipv4, PORT)?;
+    blame(&mut server, faults::inject(sctp, pair, Family::Ipv4, PORT))?;
     report.set_counters(sctp.counters(&pair.right)?);
-    report.rows.push(row.row);
+    report.rows.push(outcome.row);
     let finished = server.stop(STOP)?;
     ensure!(finished.status.success(), "our server did not end well ({}): {}", finished.status, finished.stderr.trim());
     ensure!(!pair.right.has_xdp()?, "our server left its XDP program attached to {}", pair.right.interface);
@@ -124,7 +124,7 @@ fn ours_to_usrsctp(options: &Options, sctp: &Sctp, peers: &Peers, pair: &Pair, r
     let mut server = Process::spawn(command.args(["--port", &port, "--local", &pair.right.ipv4.to_string()]))?;
     server.wait_for_line("listening", STOP)?;
     let traffic = Traffic { options, sctp, client: &pair.left, server: &pair.right, name: "client-of-usrsctp" };
-    report.rows.push(traffic.run("ours → usrsctp")?.row);
+    report.rows.push(blame(&mut server, traffic.run("ours → usrsctp"))?.row);
     Ok(())
 }
 
@@ -132,10 +132,21 @@ fn usrsctp_to_ours(options: &Options, sctp: &Sctp, peers: &Peers, pair: &Pair, r
     println!("\n4. usrsctp over raw IP as the client of our stack");
     let (mut server, ready) = start_our_server(options, sctp, pair, "server-of-usrsctp")?;
     println!("   server: {ready}");
-    report.rows.push(traffic::run_usrsctp("usrsctp → ours", options, &peers.client, pair)?);
+    let row = traffic::run_usrsctp("usrsctp → ours", options, &peers.client, pair);
+    report.rows.push(blame(&mut server, row)?);
     let finished = server.stop(STOP)?;
     ensure!(finished.status.success(), "our server did not end well ({}): {}", finished.status, finished.stderr.trim());
     Ok(())
+}
+
+/// Where a client failed because its server has ended, says so.
+fn blame<T>(server: &mut Process, result: Result<T>) -> Result<T> {
+    let Err(error) = result else { return result };
+    if !server.has_ended()? {
+        return Err(error);
+    }
+    let Finished { status, stderr, .. } = server.wait(STOP)?;
+    Err(error.context(format!("the server ended in the middle ({status}) {}", stderr.trim())))
 }
 
 fn start_our_server(options: &Options, sctp: &Sctp, pair: &Pair, name: &str) -> Result<(Process, String)> {

@@ -16,7 +16,7 @@ use super::{Options, PORT, capture_option};
 const LIMIT: Duration = Duration::from_secs(300);
 
 /// How long a run may show no progress.
-const STALL: Duration = Duration::from_secs(30);
+const STALL: Duration = Duration::from_secs(15);
 
 /// Messages of the measurement of round trips, one after the other.
 const PINGS: u64 = 5_000;

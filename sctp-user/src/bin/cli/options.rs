@@ -19,7 +19,8 @@ pub(crate) struct StackOptions {
     #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = "Stack")]
     pub(crate) workers: Option<usize>,
 
-    /// Receive queues to use of each interface [default: all]
+    /// Receive queues to use of each interface, from the first; packets on the others do not reach the stack, so keep SCTP
+    /// off them (`ethtool -L IF combined N`) [default: all]
     #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = "Stack")]
     pub(crate) queues: Option<usize>,
 

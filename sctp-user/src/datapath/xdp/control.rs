@@ -17,6 +17,7 @@ use super::super::frames::FramePool;
 use super::super::netlink::Network;
 use super::super::socket::Socket;
 use super::config::Mode;
+use super::log::LogReader;
 use super::program::Program;
 
 /// Controls open interfaces: which ports, tags and addresses are ours, and what has been counted.
@@ -38,6 +39,7 @@ pub(super) struct Shared {
     pub(super) programs: Mutex<Programs>,
     /// They belong to the links.
     pub(super) sockets: Vec<Weak<Socket>>,
+    pub(super) _log: LogReader,
 }
 
 /// The programs, one for each interface, which are always told the same.

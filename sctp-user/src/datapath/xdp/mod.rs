@@ -23,6 +23,7 @@ mod config;
 mod control;
 mod error;
 mod link;
+mod log;
 mod open;
 mod parked;
 mod program;

@@ -13,6 +13,7 @@ use super::config::{CopyPolicy, InterfaceMode, Mode, XdpConfig};
 use super::control::{Control, Programs, Shared};
 use super::error::OpenError;
 use super::link::{Port, QueueAccess, XdpLink};
+use super::log::LogReader;
 use super::program::{Program, Target};
 use super::{capabilities, queues};
 
@@ -56,6 +57,9 @@ impl XdpInterfaces {
         let (pool, sockets) = Sockets::open(config, &interfaces, frames, all_native)?;
         let zero_copy = sockets.is_zero_copy()?;
         sockets.announce(&mut programs)?;
+        let logs = programs.iter_mut().filter_map(Program::take_log).collect();
+        let log = LogReader::start(logs)
+            .map_err(|source| OpenError::System { what: "the thread that reads the XDP log cannot be started", source })?;
 
         let mode = Mode {
             zero_copy,
@@ -81,6 +85,7 @@ impl XdpInterfaces {
             mode,
             programs: Mutex::new(Programs { programs, addresses: HashSet::new() }),
             sockets: sockets.weak(),
+            _log: log,
         });
         let links = (0..config.steering.workers)
             .zip(sockets.into_ports(config.steering.workers))

@@ -163,7 +163,7 @@ mod tests {
         assert_eq!(parked.len(), 4);
         assert_eq!(parked.deadline(), Some(now + Parked::PATIENCE));
         empty(&mut parked, &mut cache);
-        assert!(parked.is_empty() && parked.len() == 0 && parked.deadline().is_none());
+        assert_eq!((parked.is_empty(), parked.len(), parked.deadline()), (true, 0, None));
         drop(cache);
         assert_eq!(pool.free(), 64);
     }

@@ -11,6 +11,7 @@ use sctp_common::verdict::Verdict;
 use super::super::socket::Socket;
 use super::config::{AttachMode, XdpConfig};
 use super::error::OpenError;
+use super::log::{self, ProgramLog};
 
 /// A program that is attached to one interface, with its maps.
 ///
@@ -26,6 +27,8 @@ pub(super) struct Program {
     _ebpf: Ebpf,
     native: bool,
     workers: u32,
+    /// What it logs, until somebody takes it to read it.
+    log: Option<ProgramLog>,
 }
 
 /// The interface to attach to.
@@ -49,6 +52,7 @@ impl Program {
         let workers = u32::from(config.steering.workers);
         let mut ebpf = load(target, config)?;
         let native = attach(&mut ebpf, target, config)?;
+        let log = log::of(&mut ebpf);
         Ok(Self {
             ports: map(&mut ebpf, names::PORTS)?,
             tags: map(&mut ebpf, names::TAGS)?,
@@ -58,12 +62,18 @@ impl Program {
             _ebpf: ebpf,
             native,
             workers,
+            log,
         })
     }
 
     /// Whether the program runs in the driver.
     pub(super) fn is_native(&self) -> bool {
         self.native
+    }
+
+    /// The program's log; it can be taken once.
+    pub(super) fn take_log(&mut self) -> Option<ProgramLog> {
+        self.log.take()
     }
 
     /// Lets the program redirect packets of `worker` that come by `queue` to `socket`.
