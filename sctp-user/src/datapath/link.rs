@@ -89,6 +89,12 @@ pub enum TransmitError {
         /// The largest SCTP packet that goes there, in bytes: MTU less IP header.
         limit: usize,
     },
+    /// The interface that it leaves by takes no more packets for now.
+    #[error("the interface that leads to {destination} takes no more packets for now")]
+    Congested {
+        /// Where the packet should have gone.
+        destination: IpAddr,
+    },
     /// Too many packets wait for the next hop's link-layer address already.
     #[error("{next_hop} has not answered address resolution, and too many packets wait for it")]
     NeighbourUnresolved {
@@ -120,7 +126,7 @@ pub struct LinkStats {
     pub neighbour_waits: u64,
     /// Packets dropped because the next hop's link-layer address did not become known, or too many waited.
     pub neighbour_drops: u64,
-    /// Packets that the device threw away while they were being sent.
+    /// Packets that the device threw away while they were being sent, or had no room for.
     pub device_drops: u64,
     /// Times that a packet could not be sent because an interface was down.
     pub interface_down: u64,

@@ -130,7 +130,30 @@ fn each_missing_capability_by_name() -> Result<()> {
     assert_eq!(without(&[Capability::CAP_NET_ADMIN])?, "CAP_NET_ADMIN");
     assert_eq!(without(&[Capability::CAP_NET_RAW])?, "CAP_NET_RAW");
     assert_eq!(without(&[Capability::CAP_BPF, Capability::CAP_SYS_ADMIN])?, "CAP_BPF");
+    assert_eq!(without(&[Capability::CAP_PERFMON, Capability::CAP_SYS_ADMIN])?, "CAP_PERFMON");
     Ok(())
+}
+
+#[test]
+fn five_capabilities_are_enough() -> Result<()> {
+    if !require_root() {
+        return Ok(());
+    }
+    let wire = Wire::new("dp-five")?;
+    wire.namespace.run(|| -> Result<()> {
+        let five = [
+            Capability::CAP_NET_ADMIN,
+            Capability::CAP_NET_RAW,
+            Capability::CAP_BPF,
+            Capability::CAP_PERFMON,
+            Capability::CAP_IPC_LOCK,
+        ];
+        caps::set(None, CapSet::Effective, &five.into_iter().collect())?;
+        let (control, links) = XdpInterfaces::open(&config("tap0", 2))?;
+        control.own_port(5000, true)?;
+        ensure!(links.len() == 2);
+        Ok(())
+    })
 }
 
 #[test]

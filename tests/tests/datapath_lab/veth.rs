@@ -291,6 +291,50 @@ fn two_interfaces_are_one_link() -> Result<()> {
 }
 
 #[test]
+fn what_arrives_on_a_queue_without_sockets_is_counted() -> Result<()> {
+    if !require_root() {
+        return Ok(());
+    }
+    let few = |interface: &str| XdpConfig { queues: Some(1), ..config(interface, 1) };
+    let Ends { pair, left, right: (right, mut receivers) } = ends("dp-noq", 2, few)?;
+    drop(left);
+    // The second of two workers sends by the second queue.
+    let (_left, mut senders) = open(&pair.left.namespace, &config(&pair.left.interface, 2))?;
+    for sender in &mut senders {
+        send_many(sender, &pair, Family::Ipv4, &[TAG], 10)?;
+    }
+    assert_eq!(receive(&mut receivers[0], 20, Duration::from_secs(1))?.len(), 10);
+    let counters = right.counters()?;
+    let lost = counters.iter().find(|(verdict, _)| verdict.name() == "no-socket");
+    assert_eq!(lost.context("no such counter")?.1, 10);
+    Ok(())
+}
+
+#[test]
+fn a_link_that_is_down_does_not_keep_the_worker_awake() -> Result<()> {
+    if !require_root() {
+        return Ok(());
+    }
+    let Ends { pair, left: (left, mut senders), right: _right } = ends("dp-down", 1, |interface| config(interface, 1))?;
+    let sender = &mut senders[0];
+    let packet = packet(TAG, 1, 40);
+    // Queued while the interface was up, and not yet sent when it goes down.
+    send(sender, &to(pair.right.ipv4.into(), packet.len()), &packet)?;
+    pair.left.namespace.ip(&["link", "set", &pair.left.interface, "down"])?;
+    sender.flush()?;
+    assert_eq!(sender.stats().interface_down, 1);
+    let before = sender.stats().sleeps;
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_millis(500) {
+        sender.wait(Some(Duration::from_millis(500)))?;
+    }
+    let sleeps = sender.stats().sleeps - before;
+    assert!(sleeps < 50, "it woke up {sleeps} times");
+    pair.left.namespace.ip(&["link", "set", &pair.left.interface, "up"])?;
+    assert_all_home(&left, &mut senders)
+}
+
+#[test]
 fn an_interface_can_be_opened_again_at_once() -> Result<()> {
     if !require_root() {
         return Ok(());

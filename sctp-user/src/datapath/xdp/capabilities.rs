@@ -18,6 +18,10 @@ pub(super) fn check() -> Result<(), OpenError> {
     if !has(Capability::CAP_BPF) && !has(Capability::CAP_SYS_ADMIN) {
         return missing("CAP_BPF", "load an XDP program");
     }
+    // Without it the verifier forbids arithmetic on packet pointers that it cannot guard against speculation.
+    if !has(Capability::CAP_PERFMON) && !has(Capability::CAP_SYS_ADMIN) {
+        return missing("CAP_PERFMON", "load an XDP program that computes checksums");
+    }
     Ok(())
 }
 

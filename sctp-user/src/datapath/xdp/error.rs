@@ -44,7 +44,7 @@ pub enum OpenError {
     /// The process lacks a capability.
     #[error(
         "{capability} is missing, which is needed to {purpose}: run with sudo, or give the program its \
-         capabilities with `setcap cap_net_admin,cap_net_raw,cap_bpf,cap_ipc_lock=ep`"
+         capabilities with `setcap cap_net_admin,cap_net_raw,cap_bpf,cap_perfmon,cap_ipc_lock=ep`"
     )]
     MissingCapability {
         /// Its name.

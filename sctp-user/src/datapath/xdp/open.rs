@@ -12,8 +12,9 @@ use super::super::socket::{CopyMode, Opened, QueueRings, QueueSizes, Role, Socke
 use super::config::{CopyPolicy, InterfaceMode, Mode, XdpConfig};
 use super::control::{Control, Programs, Shared};
 use super::error::OpenError;
-use super::link::{Port, QueueAccess, XdpLink};
+use super::link::XdpLink;
 use super::log::LogReader;
+use super::port::{Port, QueueAccess};
 use super::program::{Program, Target};
 use super::{capabilities, queues};
 
@@ -58,8 +59,10 @@ impl XdpInterfaces {
         let zero_copy = sockets.is_zero_copy()?;
         sockets.announce(&mut programs)?;
         let logs = programs.iter_mut().filter_map(Program::take_log).collect();
-        let log = LogReader::start(logs)
-            .map_err(|source| OpenError::System { what: "the thread that reads the XDP log cannot be started", source })?;
+        let log = LogReader::start(logs).map_err(|source| OpenError::System {
+            what: "the thread that reads the XDP log cannot be started",
+            source,
+        })?;
 
         let mode = Mode {
             zero_copy,

@@ -81,10 +81,6 @@ impl Parked {
         self.neighbours.insert(key, waiting);
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.neighbours.is_empty()
-    }
-
     /// How many packets wait.
     pub(super) fn len(&self) -> usize {
         self.packets
@@ -163,7 +159,7 @@ mod tests {
         assert_eq!(parked.len(), 4);
         assert_eq!(parked.deadline(), Some(now + Parked::PATIENCE));
         empty(&mut parked, &mut cache);
-        assert_eq!((parked.is_empty(), parked.len(), parked.deadline()), (true, 0, None));
+        assert_eq!((parked.len(), parked.deadline()), (0, None));
         drop(cache);
         assert_eq!(pool.free(), 64);
     }
