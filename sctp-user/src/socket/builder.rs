@@ -39,7 +39,8 @@ impl StackBuilder {
     }
 
     /// How many workers to run on the interfaces: threads, each with associations of its own.
-    /// Default: as many as there are queues, but not more than cores.
+    /// Default: as many as there are queues, but not more than cores. On links of the program's own there is
+    /// one for each link.
     pub fn workers(mut self, count: usize) -> StackBuilder {
         self.workers = Some(count);
         self
@@ -123,6 +124,7 @@ impl StackBuilder {
             control: Box::new(NoControl),
             interfaces: Vec::new(),
             xdp: None,
+            mtu: u16::MAX,
         })
     }
 

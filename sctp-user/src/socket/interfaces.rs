@@ -30,21 +30,25 @@ pub(super) fn open(builder: &StackBuilder, key: [u64; 2]) -> Result<Stack, Build
         capture: builder.capture.clone(),
         ..XdpConfig::new("", steering)
     };
-    let (control, links) = XdpInterfaces::open(&config)?;
+    let (control, xdp_links) = XdpInterfaces::open(&config)?;
 
     let mut endpoint = builder.endpoint_config();
     let follows = endpoint.addresses.is_empty();
     if follows {
         endpoint.addresses = control.local_addresses();
     }
+    let snapshot = control.network().snapshot();
+    let links = builder.interfaces.iter().filter_map(|name| snapshot.link_by_name(name));
+    let mtu = links.map(|link| u16::try_from(link.mtu).unwrap_or(u16::MAX)).min().unwrap_or(u16::MAX);
     control.set_addresses(&endpoint.addresses).map_err(BuildError::Addresses)?;
     start(Parts {
-        workers: links.into_iter().map(PendingWorker::new).collect(),
+        workers: xdp_links.into_iter().map(PendingWorker::new).collect(),
         steering,
         control: Box::new(XdpControl { control: control.clone(), follows }),
         interfaces: builder.interfaces.clone(),
         xdp: Some(control),
         endpoint,
+        mtu,
     })
 }
 

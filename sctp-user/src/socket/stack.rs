@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use sctp_common::steering::Steering;
-use sctp_core::{Connect, Endpoint, EndpointConfig, ListenConfig, WorkerSteering};
+use sctp_core::{AssociationConfig, Connect, Endpoint, EndpointConfig, ListenConfig, WorkerSteering};
 use tokio::sync::oneshot;
 
 use super::association::Association;
@@ -53,17 +53,16 @@ impl Stack {
         let stopped = || ListenError::Stopped(shared.why_stopped());
         let reservation =
             shared.common.ports.reserve(port).ok_or(ListenError::Refused(sctp_core::ListenError::PortInUse(port)))?;
-        let limits = queue_limits(&options.association, options.queue);
+        let association = shared.fit(options.association);
+        let limits = queue_limits(&association, options.queue);
         let acceptor = Arc::new(Acceptor::new(options.backlog, limits));
         // Made first, so that a failure or a dropped future is undone.
         let mut listener = Listener::new(port, acceptor.clone(), shared.clone(), reservation);
         let mut answers = Vec::new();
         for mailbox in shared.mailboxes() {
             let (reply, answer) = oneshot::channel();
-            let config = Box::new(ListenConfig {
-                association: options.association.clone(),
-                max_associations: options.max_associations,
-            });
+            let config =
+                Box::new(ListenConfig { association: association.clone(), max_associations: options.max_associations });
             let command = Command::Listen { port, config, acceptor: acceptor.clone(), reply };
             mailbox.command(command).map_err(|_| stopped())?;
             answers.push(answer);
@@ -86,7 +85,8 @@ impl Stack {
     pub async fn connect(&self, peer: SocketAddr, options: ConnectOptions) -> Result<Association, ConnectError> {
         let shared = &self.shared;
         let mailbox = shared.mailbox_for(peer, options.local_port);
-        let limits = queue_limits(&options.association, options.queue);
+        let config = shared.fit(options.association);
+        let limits = queue_limits(&config, options.queue);
         let mut peer_addresses = vec![peer.ip()];
         peer_addresses.extend(options.more_peer_addresses);
         let connect = Box::new(Connect {
@@ -94,7 +94,7 @@ impl Stack {
             local_addresses: options.local_addresses,
             peer_port: peer.port(),
             peer_addresses,
-            config: options.association,
+            config,
         });
         let (reply, answer) = oneshot::channel();
         let stopped = || ConnectError::Stopped(shared.why_stopped());
@@ -179,6 +179,8 @@ pub(crate) struct Shared {
     common: Common,
     interfaces: Vec<String>,
     xdp: Option<xdp::Control>,
+    /// The longest IP packet, in bytes, that all interfaces carry.
+    mtu: u16,
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// Whose turn it is to get the next association.
     next: AtomicUsize,
@@ -193,6 +195,12 @@ impl Shared {
     /// Why the stack has stopped; `None` while every worker runs.
     pub(crate) fn stopped(&self) -> Option<&str> {
         self.mailboxes().iter().find_map(|mailbox| mailbox.ended())
+    }
+
+    /// Settings of an association that fit the interfaces: no packet may be longer than they carry.
+    fn fit(&self, mut config: AssociationConfig) -> AssociationConfig {
+        config.path_mtu = config.path_mtu.min(self.mtu.max(SMALLEST_MTU));
+        config
     }
 
     fn why_stopped(&self) -> String {
@@ -277,7 +285,12 @@ pub(crate) struct Parts {
     pub(crate) interfaces: Vec<String>,
     pub(crate) xdp: Option<xdp::Control>,
     pub(crate) endpoint: EndpointConfig,
+    /// The longest IP packet, in bytes, that all interfaces carry.
+    pub(crate) mtu: u16,
 }
+
+/// The smallest path MTU that an association can have.
+const SMALLEST_MTU: u16 = 576;
 
 /// Starts the workers.
 pub(crate) fn start(parts: Parts) -> Result<Stack, BuildError> {
@@ -294,6 +307,7 @@ pub(crate) fn start(parts: Parts) -> Result<Stack, BuildError> {
         common: common.clone(),
         interfaces: parts.interfaces,
         xdp: parts.xdp,
+        mtu: parts.mtu,
         threads: Mutex::default(),
         next: AtomicUsize::new(0),
     });

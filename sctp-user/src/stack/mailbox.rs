@@ -65,6 +65,10 @@ impl Mailbox {
         }
         self.commands.push(command);
         self.notify();
+        // It may have ended in between and not have seen this one. Dropping it drops its reply channel.
+        if self.ended.get().is_some() {
+            while self.commands.pop().is_some() {}
+        }
         Ok(())
     }
 
@@ -145,6 +149,8 @@ impl Mailbox {
     pub(crate) fn end(&self, reason: String) {
         // Ended once only: the worker calls it when it leaves its loop.
         let _ = self.ended.set(reason);
+        // Against `command`, which puts in first and looks then (`notify` has the other fence).
+        fence(Ordering::SeqCst);
         while self.commands.pop().is_some() {}
         while self.ready.pop().is_some() {}
         while self.packets.pop().is_some() {}

@@ -122,7 +122,7 @@ Examples:
   sctp stats                                               what stacks that run are doing
 
 Other protocols go on as before: the XDP program takes SCTP packets to ports in use, and nothing else.
-It needs CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_IPC_LOCK (sudo, or setcap on the program).";
+It needs CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF, CAP_PERFMON and CAP_IPC_LOCK (sudo, or setcap on the program).";
 
 const ECHO_EXAMPLES: &str = "\
 Examples:
