@@ -52,6 +52,36 @@ pub trait Frame {
 
     /// The `N` bytes from offset `at`, or `None` if not all of them are within the frame.
     fn read<const N: usize>(&self, at: usize) -> Option<[u8; N]>;
+
+    /// The `N` bytes from offset `at` for whoever takes them word by word, or `None` if not all of them are within the frame.
+    fn words<const N: usize>(&self, at: usize) -> Option<Self::Words<N>>;
+
+    /// What [`words`](Self::words) gives.
+    type Words<const N: usize>: Words;
+
+    /// `word` and `state` as they are: whatever is computed from `word` is computed when `state` is known, not before.
+    ///
+    /// It is a hint about registers. The BPF machine has ten, and the compiler, left alone, begins with the work on all words
+    /// that it sees, until all of the stack is full of it. The CPU, which has more, orders the work as it likes.
+    #[inline(always)]
+    fn in_order(word: u64, state: u64) -> (u64, u64) {
+        (word, state)
+    }
+}
+
+/// Bytes within a frame, to be read in words.
+pub trait Words {
+    /// The eight bytes from offset `AT` of these, the first of them as the least significant. Whether they are within is
+    /// checked when it is compiled.
+    fn word<const AT: usize>(&self) -> u64;
+}
+
+impl<const N: usize> Words for [u8; N] {
+    #[inline]
+    fn word<const AT: usize>(&self) -> u64 {
+        const { assert!(AT + 8 <= N) };
+        self[AT..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+    }
 }
 
 impl Frame for [u8] {
@@ -63,6 +93,13 @@ impl Frame for [u8] {
     fn read<const N: usize>(&self, at: usize) -> Option<[u8; N]> {
         self.get(at..)?.first_chunk().copied()
     }
+
+    #[inline]
+    fn words<const N: usize>(&self, at: usize) -> Option<[u8; N]> {
+        self.read(at)
+    }
+
+    type Words<const N: usize> = [u8; N];
 }
 
 /// An SCTP packet within its frame.

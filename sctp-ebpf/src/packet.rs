@@ -1,7 +1,7 @@
 //! Packet memory as a [`Frame`].
 
 use aya_ebpf::programs::XdpContext;
-use sctp_common::frame::{Decoded, Frame, MAX_SCTP_LENGTH};
+use sctp_common::frame::{Decoded, Frame, MAX_SCTP_LENGTH, Words};
 
 /// The linear part of a frame, which is all of it: the program takes no multi-buffer frames.
 pub(crate) struct Packet {
@@ -41,16 +41,10 @@ impl Frame for Packet {
 
     #[inline(always)]
     fn read<const N: usize>(&self, at: usize) -> Option<[u8; N]> {
-        // No single bytes: for one, the compiler turns the comparison below into a form that the verifier draws no
+        // No single bytes: for one, the compiler turns the comparison with the end into a form that the verifier draws no
         // conclusion from.
         const { assert!(N > 0 && N.is_multiple_of(2)) };
-        if at > MAX_OFFSET {
-            return None;
-        }
-        let from = load::sum(self.start, at);
-        if from + N > self.end {
-            return None;
-        }
+        let Here { from } = self.words::<N>(at)?;
         let mut bytes = [0; N];
         let (words, rest) = bytes.as_chunks_mut::<8>();
         let mut next = from;
@@ -73,6 +67,36 @@ impl Frame for Packet {
             next += 2;
         }
         Some(bytes)
+    }
+
+    #[inline(always)]
+    fn words<const N: usize>(&self, at: usize) -> Option<Here<N>> {
+        if at > MAX_OFFSET {
+            return None;
+        }
+        let from = load::sum(self.start, at);
+        if from + N > self.end { None } else { Some(Here { from }) }
+    }
+
+    type Words<const N: usize> = Here<N>;
+
+    #[inline(always)]
+    fn in_order(word: u64, state: u64) -> (u64, u64) {
+        load::in_order(word, state)
+    }
+}
+
+/// The `N` bytes of packet memory from `from`, all of them within the frame.
+pub(crate) struct Here<const N: usize> {
+    from: usize,
+}
+
+impl<const N: usize> Words for Here<N> {
+    #[inline(always)]
+    fn word<const AT: usize>(&self) -> u64 {
+        const { assert!(AT + 8 <= N) };
+        // SAFETY: the word lies within the `N` bytes, as has just been checked, and those lie within the frame.
+        unsafe { load::u64_at::<AT>(self.from) }
     }
 }
 
@@ -103,6 +127,37 @@ mod load {
         // SAFETY: an addition of registers.
         unsafe { asm!("{} += {}", inout(reg) start, in(reg) at, options(pure, nomem, nostack, preserves_flags)) };
         start
+    }
+
+    /// `word` and `state`, with no instruction, in the order of the other assembly.
+    #[inline(always)]
+    pub(super) fn in_order(mut word: u64, mut state: u64) -> (u64, u64) {
+        // SAFETY: does nothing.
+        unsafe {
+            asm!("{0} = {0}", "{1} = {1}", inout(reg) word, inout(reg) state, options(nomem, nostack, preserves_flags))
+        };
+        (word, state)
+    }
+
+    /// Reads the eight bytes from `from + AT`.
+    ///
+    /// # Safety
+    ///
+    /// As for the loads below.
+    #[inline(always)]
+    pub(super) unsafe fn u64_at<const AT: usize>(from: usize) -> u64 {
+        let value: u64;
+        // SAFETY: the caller vouches for the memory; nothing is written and no stack is used.
+        unsafe {
+            asm!(
+                "{} = *(u64 *)({} + {})",
+                out(reg) value,
+                in(reg) from,
+                const AT,
+                options(readonly, nostack, preserves_flags),
+            );
+        }
+        value
     }
 
     macro_rules! load {
@@ -140,6 +195,23 @@ mod load {
     #[inline(always)]
     pub(super) fn sum(start: usize, at: usize) -> usize {
         start + at
+    }
+
+    /// `word` and `state`.
+    #[inline(always)]
+    pub(super) fn in_order(word: u64, state: u64) -> (u64, u64) {
+        (word, state)
+    }
+
+    /// Reads the eight bytes from `from + AT`.
+    ///
+    /// # Safety
+    ///
+    /// As for the loads below.
+    #[inline(always)]
+    pub(super) unsafe fn u64_at<const AT: usize>(from: usize) -> u64 {
+        // SAFETY: the caller vouches for the memory.
+        unsafe { u64(from + AT) }
     }
 
     macro_rules! load {
