@@ -107,7 +107,8 @@ impl Association {
         self.close(CloseReason::Shutdown, cx);
     }
 
-    /// SHUTDOWN COMPLETE, whose tag has been checked. "An endpoint MUST ignore [it] if it is not in the SHUTDOWN-ACK-SENT state."
+    /// SHUTDOWN COMPLETE, whose tag has been checked. "An endpoint MUST ignore the SHUTDOWN COMPLETE chunk if it is not in the
+    /// SHUTDOWN-ACK-SENT state" (§8.5.1 C).
     pub(super) fn handle_shutdown_complete(&mut self, cx: &mut Context<'_>) {
         if matches!(self.state, State::ShutdownAckSent(_)) {
             self.close(CloseReason::Shutdown, cx);
