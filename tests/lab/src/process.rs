@@ -1,9 +1,9 @@
 //! Child processes that do not outlive their guard.
 
-use std::io::{BufRead, BufReader, Read};
+use std::fmt;
+use std::io::{self, BufRead, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -15,15 +15,43 @@ const SLICE: Duration = Duration::from_millis(50);
 
 /// A child process whose output is read as it comes. Killed when dropped.
 ///
-/// Commands come from [`Namespace::command`](crate::Namespace::command), or from [`here`].
+/// Commands come from [`Namespace::command`](crate::Namespace::command), or from [`here`]; or they run in a
+/// [`Guest`](crate::uml::Guest).
 #[derive(Debug)]
 pub struct Process {
     line: String,
-    child: Child,
+    control: Box<dyn Control>,
     stdout: Receiver<String>,
     stdout_so_far: Vec<String>,
-    stderr: Option<JoinHandle<String>>,
+    stderr: Receiver<String>,
     status: Option<ExitStatus>,
+}
+
+/// How a process is reached: a child of this one, or a command in a guest.
+pub(crate) trait Control: fmt::Debug + Send {
+    /// Its number, where signals are sent to.
+    fn id(&self) -> u32;
+
+    /// Writes to its stdin.
+    fn write(&mut self, data: &[u8]) -> io::Result<()>;
+
+    /// Sends a signal.
+    fn signal(&mut self, signal: i32) -> io::Result<()>;
+
+    /// How it ended, if it has.
+    fn try_wait(&mut self) -> io::Result<Option<ExitStatus>>;
+
+    /// Kills it and waits until that is done. How it ended, if that can still be known.
+    fn kill(&mut self) -> Option<ExitStatus>;
+}
+
+/// What comes from a process, beside the way to reach it.
+#[derive(Debug)]
+pub(crate) struct Output {
+    /// Lines of stdout, until it is closed.
+    pub(crate) stdout: Receiver<String>,
+    /// All of stderr, when that is closed.
+    pub(crate) stderr: Receiver<String>,
 }
 
 /// What a process left when it ended.
@@ -62,34 +90,47 @@ impl Process {
     /// # Errors
     /// If it cannot be started.
     pub fn spawn(command: &mut Command) -> Result<Self> {
+        Self::spawn_with_stdin(command, Stdio::piped())
+    }
+
+    /// Like [`Self::spawn`], with another stdin.
+    pub(crate) fn spawn_with_stdin(command: &mut Command, stdin: Stdio) -> Result<Self> {
         let line = tool::command_line(command);
         let mut child = command
-            .stdin(Stdio::piped())
+            .stdin(stdin)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .with_context(|| format!("cannot start `{line}`"))?;
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-        let (sender, receiver) = channel();
+        let (stdout_sender, stdout_receiver) = channel();
         std::thread::spawn(move || {
             for line in BufReader::new(stdout.expect("stdout is a pipe")).lines().map_while(Result::ok) {
-                if sender.send(line).is_err() {
+                if stdout_sender.send(line).is_err() {
                     break;
                 }
             }
         });
-        let stderr = std::thread::spawn(move || {
+        let (stderr_sender, stderr_receiver) = channel();
+        std::thread::spawn(move || {
             let mut text = Vec::new();
             // What could be read before an error is what there is to show.
             let _ = stderr.expect("stderr is a pipe").read_to_end(&mut text);
-            String::from_utf8_lossy(&text).into_owned()
+            // Nobody may be interested any more.
+            let _ = stderr_sender.send(String::from_utf8_lossy(&text).into_owned());
         });
-        Ok(Self { line, child, stdout: receiver, stdout_so_far: Vec::new(), stderr: Some(stderr), status: None })
+        Ok(Self::new(line, Box::new(child), Output { stdout: stdout_receiver, stderr: stderr_receiver }))
     }
 
-    /// The process id.
+    /// The guard of something that runs already; `line` is what it is called in errors.
+    pub(crate) fn new(line: String, control: Box<dyn Control>, output: Output) -> Self {
+        let Output { stdout, stderr } = output;
+        Self { line, control, stdout, stdout_so_far: Vec::new(), stderr, status: None }
+    }
+
+    /// The process id; in a guest, the number by which the host knows the command.
     pub fn id(&self) -> u32 {
-        self.child.id()
+        self.control.id()
     }
 
     /// The next line of stdout; `None` when the process has closed it.
@@ -144,9 +185,7 @@ impl Process {
     /// # Errors
     /// If the process does not read it any more.
     pub fn write_line(&mut self, line: &str) -> Result<()> {
-        use std::io::Write;
-        let stdin = self.child.stdin.as_mut().context("stdin is closed")?;
-        stdin.write_all(line.as_bytes()).and_then(|()| stdin.write_all(b"\n")).with_context(|| self.line.clone())
+        self.control.write(format!("{line}\n").as_bytes()).with_context(|| self.line.clone())
     }
 
     /// Sends a signal.
@@ -157,7 +196,7 @@ impl Process {
         if self.has_ended()? {
             bail!("`{}` has ended already", self.line);
         }
-        sys::kill(self.child.id(), signal).with_context(|| self.line.clone())
+        self.control.signal(signal).with_context(|| self.line.clone())
     }
 
     /// Asks the process to end (SIGTERM) and waits for it.
@@ -166,7 +205,7 @@ impl Process {
     /// If it does not end in time; it is killed then.
     pub fn stop(&mut self, timeout: Duration) -> Result<Finished> {
         if !self.has_ended()? {
-            sys::kill(self.child.id(), libc::SIGTERM).with_context(|| self.line.clone())?;
+            self.control.signal(libc::SIGTERM).with_context(|| self.line.clone())?;
         }
         self.wait(timeout)
     }
@@ -184,7 +223,7 @@ impl Process {
             });
             if let Err(error) = stop {
                 self.kill();
-                let stderr = self.stderr.take().and_then(|thread| thread.join().ok()).unwrap_or_default();
+                let stderr = self.stderr.recv().unwrap_or_default();
                 return Err(if stderr.trim().is_empty() { error } else { error.context(stderr.trim().to_owned()) });
             }
             std::thread::sleep(pause);
@@ -197,7 +236,7 @@ impl Process {
         Ok(Finished {
             status: self.status.expect("it has ended"),
             stdout: std::mem::take(&mut self.stdout_so_far),
-            stderr: self.stderr.take().and_then(|thread| thread.join().ok()).unwrap_or_default(),
+            stderr: self.stderr.recv().unwrap_or_default(),
         })
     }
 
@@ -220,15 +259,37 @@ impl Process {
     /// If the kernel cannot say.
     pub fn has_ended(&mut self) -> Result<bool> {
         if self.status.is_none() {
-            self.status = self.child.try_wait()?;
+            self.status = self.control.try_wait()?;
         }
         Ok(self.status.is_some())
     }
 
     fn kill(&mut self) {
+        self.status = self.control.kill();
+    }
+}
+
+impl Control for Child {
+    fn id(&self) -> u32 {
+        Child::id(self)
+    }
+
+    fn write(&mut self, data: &[u8]) -> io::Result<()> {
+        io::Write::write_all(self.stdin.as_mut().ok_or(io::ErrorKind::BrokenPipe)?, data)
+    }
+
+    fn signal(&mut self, signal: i32) -> io::Result<()> {
+        sys::kill(Child::id(self), signal)
+    }
+
+    fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
+        Child::try_wait(self)
+    }
+
+    fn kill(&mut self) -> Option<ExitStatus> {
         // Both fail only if it has been waited for already.
-        let _ = self.child.kill();
-        self.status = self.child.wait().ok();
+        let _ = Child::kill(self);
+        self.wait().ok()
     }
 }
 
