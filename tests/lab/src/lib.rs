@@ -34,6 +34,7 @@ pub mod sctp;
 mod sys;
 pub mod tap;
 pub mod tool;
+pub mod uml;
 pub mod veth;
 
 pub use netns::{Namespace, sweep};

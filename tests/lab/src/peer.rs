@@ -1,4 +1,4 @@
-//! The foreign programs: peers on usrsctp, and a rival for a queue; compiled from `tests/peers` when they are first wanted.
+//! The foreign programs: peers on usrsctp and on the Linux kernel, and a rival for a queue; compiled from `tests/peers` when they are first wanted.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use crate::tool;
 /// # Errors
 /// If it cannot be compiled.
 pub fn usrsctp_server() -> Result<PathBuf> {
-    compiled("usrsctp_server", &USRSCTP)
+    compiled("usrsctp_server", &Needs { sources: &["usrsctp_server.c", "peer.c"], ..USRSCTP })
 }
 
 /// The client: its options are listed at the top of `tests/peers/usrsctp_client.c`.
@@ -22,7 +22,32 @@ pub fn usrsctp_server() -> Result<PathBuf> {
 /// # Errors
 /// If it cannot be compiled.
 pub fn usrsctp_client() -> Result<PathBuf> {
-    compiled("usrsctp_client", &USRSCTP)
+    compiled("usrsctp_client", &Needs { sources: &["usrsctp_client.c", "peer.c"], ..USRSCTP })
+}
+
+/// The same server on the sockets of the kernel that it runs on: for a [guest](crate::uml::Guest), which has it as
+/// `kernel_server`. The counters in its summary are the whole guest's.
+///
+/// # Errors
+/// If it cannot be compiled.
+pub fn kernel_server() -> Result<PathBuf> {
+    compiled("kernel_server", &Needs { sources: &["usrsctp_server.c", "peer.c", "kernel_sockets.c"], ..KERNEL })
+}
+
+/// The same client on the sockets of the kernel that it runs on: a [guest](crate::uml::Guest) has it as `kernel_client`.
+///
+/// # Errors
+/// If it cannot be compiled.
+pub fn kernel_client() -> Result<PathBuf> {
+    compiled("kernel_client", &Needs { sources: &["usrsctp_client.c", "peer.c", "kernel_sockets.c"], ..KERNEL })
+}
+
+/// The first process of a guest, which runs commands for the host: see the top of `tests/peers/kernel_agent.c`.
+///
+/// # Errors
+/// If it cannot be compiled.
+pub fn kernel_agent() -> Result<PathBuf> {
+    compiled("kernel_agent", &Needs { sources: &["kernel_agent.c"], ..KERNEL })
 }
 
 /// A program that keeps queue 0 of an interface busy: see the top of `tests/peers/xsk_holder.c`.
@@ -30,7 +55,7 @@ pub fn usrsctp_client() -> Result<PathBuf> {
 /// # Errors
 /// If it cannot be compiled.
 pub fn xsk_holder() -> Result<PathBuf> {
-    compiled("xsk_holder", &Needs { sources: &[], header: "/usr/include/linux/if_xdp.h", libraries: &[] })
+    compiled("xsk_holder", &Needs { sources: &["xsk_holder.c"], header: "/usr/include/linux/if_xdp.h", options: &[] })
 }
 
 /// The workspace that this crate is part of.
@@ -46,27 +71,31 @@ pub fn target_directory() -> PathBuf {
 /// Options for the compiler, beside sources and result.
 const FLAGS: [&str; 3] = ["-std=c17", "-D_GNU_SOURCE", "-O2"];
 
-/// What a program is compiled with, beside its own source.
+/// What a program is compiled from, and with.
 struct Needs {
     sources: &'static [&'static str],
     header: &'static str,
-    libraries: &'static [&'static str],
+    options: &'static [&'static str],
 }
 
-const USRSCTP: Needs =
-    Needs { sources: &["peer.c"], header: "/usr/include/usrsctp.h", libraries: &["-lusrsctp", "-lpthread"] };
+const USRSCTP: Needs = Needs { sources: &[], header: "/usr/include/usrsctp.h", options: &["-lusrsctp", "-lpthread"] };
+
+/// Static, because a guest has no libraries but those of its few tools; with the kernel's sockets in place of usrsctp.
+const KERNEL: Needs =
+    Needs { sources: &[], header: "/usr/include/linux/sctp.h", options: &["-Ikernel", "-static", "-lpthread"] };
+
+/// The headers beside the sources.
+const HEADERS: [&str; 2] = ["peer.h", "kernel/usrsctp.h"];
 
 /// The program of this name, compiled unless it is there already.
 fn compiled(name: &str, needs: &Needs) -> Result<PathBuf> {
     let directory = workspace().join("tests/peers");
-    let own = format!("{name}.c");
-    let sources: Vec<_> = [own.as_str()].iter().chain(needs.sources).map(|file| directory.join(file)).collect();
     let mut hasher = DefaultHasher::new();
-    (FLAGS, needs.libraries).hash(&mut hasher);
-    for file in sources.iter().chain(&[directory.join("peer.h")]) {
-        std::fs::read(file).with_context(|| file.display().to_string())?.hash(&mut hasher);
+    (FLAGS, needs.options).hash(&mut hasher);
+    for file in needs.sources.iter().chain(&HEADERS).map(|file| directory.join(file)) {
+        std::fs::read(&file).with_context(|| file.display().to_string())?.hash(&mut hasher);
     }
-    let programs = target_directory().join("peers");
+    let programs = std::path::absolute(target_directory().join("peers"))?;
     let program = programs.join(format!("{name}-{:016x}", hasher.finish()));
     if program.exists() {
         return Ok(program);
@@ -79,7 +108,7 @@ fn compiled(name: &str, needs: &Needs) -> Result<PathBuf> {
     let number = UNFINISHED.fetch_add(1, Ordering::Relaxed);
     let unfinished = program.with_extension(format!("{}-{number}", std::process::id()));
     let mut compiler = Command::new("cc");
-    compiler.args(FLAGS).args(&sources).arg("-o").arg(&unfinished).args(needs.libraries);
+    compiler.current_dir(directory).args(FLAGS).args(needs.sources).arg("-o").arg(&unfinished).args(needs.options);
     tool::run_command(&mut compiler)?;
     std::fs::rename(&unfinished, &program).with_context(|| program.display().to_string())?;
     Ok(program)
