@@ -39,8 +39,8 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::{Finished, Host, Namespace, Process, interrupt, tool};
 use link::Link;
 
-/// How long a guest may take until its first process answers. On an idle machine it takes one to three seconds.
-const BOOT: Duration = Duration::from_secs(60);
+/// How long a guest may take until its first process answers: one to three seconds, and much more on a busy machine.
+const BOOT: Duration = Duration::from_secs(120);
 
 /// How long a guest may take to switch itself off.
 const POWER_OFF: Duration = Duration::from_secs(10);
@@ -110,11 +110,7 @@ impl Guest {
             match ready.recv_timeout(Duration::from_millis(50)) {
                 Ok(release) => break release,
                 Err(RecvTimeoutError::Timeout) if Instant::now() < deadline && !process.has_ended()? => {}
-                Err(_) => {
-                    let finished = process.stop(Duration::from_secs(1))?;
-                    let said = [&finished.stdout.join("\n"), finished.stderr.trim()].join("\n");
-                    bail!("User-Mode Linux did not come up ({}): {}", finished.status, said.trim());
-                }
+                Err(_) => bail!(failure(process)),
             }
         };
         let guest = Self { link, process, release };
@@ -203,6 +199,17 @@ impl Drop for Guest {
             let _ = self.end();
         }
     }
+}
+
+/// Why a guest did not come up, with what it printed.
+fn failure(mut process: Process) -> String {
+    let what = match process.has_ended() {
+        Ok(true) => "ended before it was up".to_owned(),
+        _ => format!("was not up after {BOOT:?}"),
+    };
+    // Closes its console, if it still runs.
+    let said = process.stop(Duration::ZERO).map_or_else(|error| format!("{error:#}"), |finished| finished.stderr);
+    format!("User-Mode Linux {what}: {}", said.trim())
 }
 
 /// True if User-Mode Linux is there.
