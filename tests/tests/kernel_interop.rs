@@ -1,0 +1,197 @@
+//! Our stack and the Linux kernel's SCTP, each as the other's client and server: every octet of every message, both families,
+//! and every way for an association to end.
+//!
+//! The kernel runs as User-Mode Linux on the right: see [`sctp_lab::uml`].
+
+use std::time::Duration;
+
+use anyhow::Result;
+use sctp_lab::content::{Digest, Sizes};
+use sctp_lab::uml::Guest;
+use sctp_lab::veth::Family;
+use sctp_lab::{Host, Process, require_root};
+use sctp_tests::{LONG, Lab, PORT, stop};
+use serde_json::Value;
+
+/// Our stack on the left, the kernel on the right.
+struct KernelLab {
+    // Ends before the namespaces do.
+    guest: Guest,
+    lab: Lab,
+}
+
+impl KernelLab {
+    fn new(label: &str) -> Result<Self> {
+        let lab = Lab::new(label, 1)?;
+        Ok(Self { guest: Guest::in_place_of(&lab.pair.right)?, lab })
+    }
+
+    /// The kernel's server, bound to one of its addresses.
+    fn serve(&self, family: Family, options: &[&str]) -> Result<Process> {
+        let (port, address) = (PORT.to_string(), self.lab.pair.right.address(family).to_string());
+        let mut server =
+            self.guest.spawn(&[&["kernel_server", "--port", &port, "--local", &address], options].concat())?;
+        server.wait_for_line("listening", LONG)?;
+        Ok(server)
+    }
+
+    /// The kernel's client, bound to all of its addresses or to one, against our server on the left.
+    fn client(&self, family: Family, options: &[&str]) -> Result<Process> {
+        let (port, address) = (PORT.to_string(), self.ours().address(family).to_string());
+        self.guest.spawn(&[&["kernel_client", "--port", &port], options, &[&address]].concat())
+    }
+
+    /// Our server on the left.
+    fn serve_ours(&self, options: &[&str]) -> Result<Process> {
+        let port = PORT.to_string();
+        Ok(self.lab.sctp.serve(self.ours(), &["echo"], &[&["-p", &port, "--json"], options].concat())?.0)
+    }
+
+    fn ours(&self) -> &Host {
+        &self.lab.pair.left
+    }
+
+    /// Our client against the kernel's echo server, which must see each association end in order.
+    fn ours_to_kernel(&self, family: Family, runs: &[&[&str]]) {
+        for options in runs {
+            let mut server = self.serve(family, &["--associations", "1"]).unwrap();
+            let client = self.lab.perf_client(family, &[&["--mode", "echo"], *options].concat()).unwrap();
+            let server = server.summary(LONG).unwrap();
+            assert_eq!(server["received"], client["sent"], "{server}");
+            assert_eq!((&server["graceful"], &server["checksum_errors"]), (&true.into(), &0.into()), "{server}");
+        }
+    }
+
+    /// The kernel's client against our echo server.
+    fn kernel_to_ours(&self, family: Family, runs: &[&[&str]]) {
+        let server = self.serve_ours(&[]).unwrap();
+        let mut sent = 0;
+        for options in runs {
+            let client = self.client(family, options).unwrap().summary(LONG).unwrap();
+            assert_eq!((&client["succeeded"], &client["checksum_errors"]), (&true.into(), &0.into()), "{client}");
+            sent += client["sent"].as_u64().unwrap();
+        }
+        let summary = stop(server).unwrap().summary().unwrap();
+        assert_eq!((&summary["received"], &summary["failed"]), (&sent.into(), &0.into()), "{summary}");
+        assert_eq!(summary["associations"], runs.len(), "{summary}");
+    }
+}
+
+#[test]
+fn ours_to_kernel_few() {
+    if !require_root() {
+        return;
+    }
+    let lab = KernelLab::new("tok").unwrap();
+    let few: &[&[&str]] = &[
+        &["--count", "1", "--size", "1"],
+        &["--count", "1", "--size", "65536"],
+        &["--count", "100", "--size", "1-65536", "--streams", "10"],
+        &["--count", "100", "--size", "1-65536", "--streams", "10", "--unordered"],
+    ];
+    for family in [Family::Ipv4, Family::Ipv6] {
+        lab.ours_to_kernel(family, few);
+    }
+}
+
+#[test]
+fn ours_to_kernel_many() {
+    if !require_root() {
+        return;
+    }
+    let many: &[&[&str]] = &[
+        &["--count", "20000", "--size", "1-1400", "--streams", "16", "--window", "256"],
+        &["--count", "1000", "--size", "1-65536", "--streams", "16", "--window", "16"],
+    ];
+    KernelLab::new("tokmany").unwrap().ours_to_kernel(Family::Ipv4, many);
+}
+
+/// The kernel announces all its addresses, of both families, where it is not bound to one.
+#[test]
+fn kernel_to_ours_few() {
+    if !require_root() {
+        return;
+    }
+    let lab = KernelLab::new("fromk").unwrap();
+    for family in [Family::Ipv4, Family::Ipv6] {
+        let local = lab.lab.pair.right.address(family).to_string();
+        let few: &[&[&str]] = &[
+            &["--count", "1", "--size", "1"],
+            &["--count", "1", "--size", "65536", "--local", &local],
+            &["--count", "100", "--size", "1-65536", "--streams", "10"],
+            &["--count", "100", "--size", "1-65536", "--streams", "10", "--unordered", "--local", &local],
+        ];
+        lab.kernel_to_ours(family, few);
+    }
+}
+
+#[test]
+fn kernel_to_ours_many() {
+    if !require_root() {
+        return;
+    }
+    let many: &[&[&str]] = &[
+        &["--count", "20000", "--size", "1-1400", "--streams", "16", "--window", "256"],
+        &["--count", "1000", "--size", "1-65536", "--streams", "16", "--window", "16"],
+    ];
+    KernelLab::new("fromkmany").unwrap().kernel_to_ours(Family::Ipv4, many);
+}
+
+/// What the guest sends is lost now and then: the kernel's messages and its SACKs. Nothing of that is seen by the applications.
+#[test]
+fn messages_survive_loss() {
+    if !require_root() {
+        return;
+    }
+    let lab = KernelLab::new("lossk").unwrap();
+    lab.guest.run(&["tc", "qdisc", "add", "dev", "vec0", "root", "netem", "loss", "2%"]).unwrap();
+    let options: &[&[&str]] = &[&["--count", "2000", "--size", "1-8192", "--streams", "4", "--window", "64"]];
+    lab.ours_to_kernel(Family::Ipv4, options);
+    lab.kernel_to_ours(Family::Ipv6, options);
+    let statistics = lab.guest.run(&["tc", "-s", "qdisc", "show", "dev", "vec0"]).unwrap();
+    assert!(!statistics.contains("dropped 0,"), "netem has lost nothing: {statistics}");
+}
+
+/// One way, judged by the digest of what the kernel's server received.
+#[test]
+fn the_kernel_digests_what_we_send() {
+    if !require_root() {
+        return;
+    }
+    let lab = KernelLab::new("digestk").unwrap();
+    let sizes: Sizes = "1~65536".parse().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let mut expected = Digest::default();
+    let mut send = lab.lab.sctp.command(lab.ours(), &["send"]);
+    send.arg(lab.lab.pair.right.socket_address(Family::Ipv4, PORT).to_string());
+    for sequence in 0..100 {
+        let message = sctp_lab::content::content(sequence, sizes.of(sequence) as usize);
+        expected.add(0, &message);
+        let file = directory.path().join(format!("{sequence:03}"));
+        std::fs::write(&file, message).unwrap();
+        send.arg(file);
+    }
+    let mut server = lab.serve(Family::Ipv4, &["--sink", "--associations", "1"]).unwrap();
+    let finished = Process::spawn(&mut send).unwrap().wait(LONG).unwrap();
+    assert!(finished.status.success(), "{finished:?}");
+    let server = server.summary(LONG).unwrap();
+    assert_eq!((&server["received"], &server["graceful"]), (&100.into(), &true.into()), "{server}");
+    assert_eq!(server["digest_by_stream"], expected.by_stream(), "{server}");
+}
+
+/// When our server ends, the kernel's client sees a SHUTDOWN, not an ABORT and not silence.
+#[test]
+fn our_server_ends_gracefully() {
+    if !require_root() {
+        return;
+    }
+    let lab = KernelLab::new("endk").unwrap();
+    let server = lab.serve_ours(&[]).unwrap();
+    let mut client = lab.client(Family::Ipv4, &["--mode", "ping", "--count", "0", "--duration", "60"]).unwrap();
+    // Time for the association to come up and for messages to flow.
+    std::thread::sleep(Duration::from_secs(1));
+    stop(server).unwrap();
+    let summary = client.wait(LONG).unwrap().summary().unwrap();
+    assert_eq!(summary["graceful"], true, "{summary}");
+    assert!(summary["received"].as_u64().unwrap() > 0, "{summary}");
+}
