@@ -57,7 +57,7 @@ const LAB_CRATE: &str = "sctp-tests";
 pub(crate) fn run(options: &Options) -> Result<()> {
     let parts = if options.parts.is_empty() { Part::value_variants() } else { &options.parts[..] };
     setup::ensure(if parts.contains(&Part::Lab) || parts.contains(&Part::Unit) {
-        Purpose::Lab
+        Purpose::Test
     } else {
         Purpose::Build
     })?;

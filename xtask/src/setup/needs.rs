@@ -9,8 +9,10 @@ use sctp_lab::tool;
 pub(crate) enum Purpose {
     /// Compile.
     Build,
-    /// Run in network namespaces, against foreign peers.
+    /// Run in network namespaces.
     Lab,
+    /// Run the tests: against all foreign peers, too.
+    Test,
     /// All of it: what `cargo xtask setup` sees to.
     All,
 }
@@ -52,7 +54,7 @@ pub(crate) enum Probe {
 }
 
 /// Everything but the compiler and the linker for the BPF target, which `sctp-ebpf-toolchain` looks for.
-pub(crate) const NEEDS: [Need; 9] = [
+pub(crate) const NEEDS: [Need; 10] = [
     Need {
         what: "a C compiler",
         why: "links Rust programs and compiles the foreign peers",
@@ -94,6 +96,22 @@ pub(crate) const NEEDS: [Need; 9] = [
         optional: false,
     },
     Need {
+        what: "User-Mode Linux",
+        why: "is the Linux kernel's own SCTP as a peer, without its module on this machine",
+        probe: Probe::Program("linux.uml"),
+        package: "user-mode-linux",
+        purpose: Purpose::Test,
+        optional: false,
+    },
+    Need {
+        what: "busybox",
+        why: "is most of the system that runs in User-Mode Linux",
+        probe: Probe::Program("busybox"),
+        package: "busybox-static",
+        purpose: Purpose::Test,
+        optional: false,
+    },
+    Need {
         what: "tshark",
         why: "judges our captures: malformed packets, checksums",
         probe: Probe::Program("tshark"),
@@ -114,14 +132,6 @@ pub(crate) const NEEDS: [Need; 9] = [
         why: "shows loaded programs and maps when something is to be found out by hand",
         probe: Probe::Program("bpftool"),
         package: "bpftool",
-        purpose: Purpose::All,
-        optional: true,
-    },
-    Need {
-        what: "User-Mode Linux",
-        why: "is the Linux kernel's own SCTP as a peer, without its module on this machine",
-        probe: Probe::Program("linux.uml"),
-        package: "user-mode-linux",
         purpose: Purpose::All,
         optional: true,
     },
