@@ -1,5 +1,5 @@
 //! Our stack and the Linux kernel's SCTP, each as the other's client and server: every octet of every message, both families,
-//! and every way for an association to end.
+//! and graceful ends from either side.
 //!
 //! The kernel runs as User-Mode Linux on the right: see [`sctp_lab::uml`].
 
@@ -11,7 +11,6 @@ use sctp_lab::uml::Guest;
 use sctp_lab::veth::Family;
 use sctp_lab::{Host, Process, require_root};
 use sctp_tests::{LONG, Lab, PORT, stop};
-use serde_json::Value;
 
 /// Our stack on the left, the kernel on the right.
 struct KernelLab {

@@ -16,9 +16,9 @@
 //! # }
 //! ```
 //!
-//! * [`root`](self::root) makes its file system, from what the machine has;
-//! * [`modules`] finds the modules that it needs and their order;
-//! * [`link`] is the way to run commands in it.
+//! * `root` makes its file system, from what the machine has;
+//! * `modules` finds the modules that it needs and their order;
+//! * `link` is the way to run commands in it.
 //!
 //! Nothing of a guest stays behind: it has process ids and a temporary directory of its own, which the kernel takes away with
 //! its first process, and that one dies with its parent.
