@@ -91,7 +91,11 @@ impl Part {
     fn title(self) -> String {
         let value = self.to_possible_value().expect("no part is hidden");
         let help = value.get_help().map(ToString::to_string).unwrap_or_default();
-        format!("{}: {help}", value.get_name())
+        format!("{}: {help}", self.name())
+    }
+
+    fn name(self) -> String {
+        self.to_possible_value().expect("no part is hidden").get_name().to_owned()
     }
 
     fn run(self, options: &Options, not_run: &Path) -> Result<()> {
@@ -148,7 +152,7 @@ fn print_report(report: &[(Part, Duration, Result<()>)], wanted: usize) {
     table.push_record(["part", "result", "seconds"]);
     for (part, elapsed, outcome) in report {
         let result = if outcome.is_ok() { "passed" } else { "FAILED" };
-        table.push_record([part.title(), result.to_owned(), format!("{:.0}", elapsed.as_secs_f64())]);
+        table.push_record([part.name(), result.to_owned(), format!("{:.0}", elapsed.as_secs_f64())]);
     }
     println!("\n{}", table.build().with(Style::sharp()));
     if report.len() < wanted {
