@@ -9,6 +9,16 @@ use std::process::Command;
 /// The version of `bpf-linker` that the project builds with. Another patch release of it is accepted too.
 pub const LINKER_VERSION: &str = "0.13.0";
 
+/// rustup's toolchain that the project builds the XDP program with.
+///
+/// Pinned, for two reasons: the linker reads what its own LLVM or an older one wrote, and a rolling nightly overtakes it some day
+/// (1.101 writes for LLVM 23, where distributions have 22); and instructions that the verifier accepts today are to be the same
+/// tomorrow. Its LLVM is [`LLVM`], as that of Debian's `rustc-web` is.
+pub const NIGHTLY: &str = "nightly-2026-05-19";
+
+/// The major version of LLVM in the compilers that are used, and the oldest that the linker may be built with.
+pub const LLVM: u32 = 22;
+
 /// A compiler and a linker for the BPF target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Toolchain {
@@ -154,14 +164,15 @@ impl Search {
         Err(MissingItem::Compiler { rejected })
     }
 
-    /// The sysroot of rustup's nightly; `None` if there is no such toolchain.
+    /// The sysroot of rustup's [`NIGHTLY`]; `None` if there is no such toolchain.
     fn rustup_nightly(&self) -> Result<Option<PathBuf>, String> {
         let Some(rustup) = self.executables("rustup").next() else { return Ok(None) };
-        let Some(rustc) = answer(&rustup, ["which", "--toolchain", "nightly", "rustc"]) else { return Ok(None) };
+        let Some(rustc) = answer(&rustup, ["which", "--toolchain", NIGHTLY, "rustc"]) else { return Ok(None) };
         let rustc = PathBuf::from(rustc);
-        let sysroot = rustc.parent().and_then(Path::parent).ok_or("rustup names no sysroot for nightly")?;
+        let sysroot =
+            rustc.parent().and_then(Path::parent).ok_or_else(|| format!("rustup names no sysroot for {NIGHTLY}"))?;
         if !has_library_sources(sysroot) {
-            return Err("rustup's nightly has no component rust-src".to_owned());
+            return Err(format!("rustup's {NIGHTLY} has no component rust-src"));
         }
         knows_the_target(&rustc)?;
         Ok(Some(sysroot.to_path_buf()))

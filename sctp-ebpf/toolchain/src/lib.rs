@@ -6,7 +6,7 @@
 //! The BPF target has no prebuilt `core`, so the compiler must come with its library's sources and accept unstable
 //! flags. Two kinds do, in this order of preference:
 //!
-//! 1. rustup's `nightly` with the component `rust-src`;
+//! 1. rustup's [`NIGHTLY`] with the component `rust-src`;
 //! 2. the system's `/usr/bin/rustc` (Debian and Ubuntu: packages `rustc-web` and `rust-web-src`), which takes unstable
 //!    flags under `RUSTC_BOOTSTRAP=1`.
 //!
@@ -17,4 +17,4 @@ mod build;
 mod find;
 
 pub use build::BuildError;
-pub use find::{Compiler, LINKER_VERSION, Missing, MissingItem, Toolchain, tools_directory};
+pub use find::{Compiler, LINKER_VERSION, LLVM, Missing, MissingItem, NIGHTLY, Toolchain, tools_directory};

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::Result;
-use sctp_ebpf_toolchain::{MissingItem, Toolchain, tools_directory};
+use sctp_ebpf_toolchain::{LLVM, Toolchain, tools_directory};
 use sctp_lab::{is_root, tool};
 
 use super::needs::{NEEDS, Purpose};
@@ -29,7 +29,6 @@ pub(super) fn gather(purpose: Purpose, rustup: Rustup) -> Result<Facts> {
     };
     facts.llvms =
         (14..=40).filter(|version| Path::new(&format!("/usr/lib/llvm-{version}/lib/libLLVM.so")).exists()).collect();
-    facts.compiler_llvm = compiler_llvm(&facts.toolchain);
     facts.binstall = tool::is_installed("cargo-binstall");
     let bin = tools_directory();
     facts.tools = bin.parent().unwrap_or(&bin).to_path_buf();
@@ -41,7 +40,8 @@ fn candidates(facts: &Facts) -> Result<BTreeSet<String>> {
     let mut packages: Vec<String> = facts.needs.iter().map(|need| need.package.to_owned()).collect();
     if !facts.toolchain.is_empty() {
         packages.extend(["rustc-web", "rust-web-src"].map(String::from));
-        packages.extend((21..=23).flat_map(|llvm| [format!("llvm-{llvm}-dev"), format!("libpolly-{llvm}-dev")]));
+        packages
+            .extend((LLVM..=LLVM + 1).flat_map(|llvm| [format!("llvm-{llvm}-dev"), format!("libpolly-{llvm}-dev")]));
     }
     let known = installable(&packages)?;
     if !known.is_empty() || !is_root() {
@@ -71,24 +71,6 @@ fn parse_policy(policy: &str) -> BTreeSet<String> {
     installable
 }
 
-/// The major version of LLVM in the compiler that will be used for the BPF target.
-fn compiler_llvm(missing: &[MissingItem]) -> Option<u32> {
-    if missing.iter().any(|item| matches!(item, MissingItem::Compiler { .. })) {
-        return None;
-    }
-    // The same order of preference as the search's; a rustup without nightly or without sources answers with an error.
-    let nightly = tool::run("rustup", &["run", "nightly", "rustc", "-vV"]);
-    let has_sources = tool::run("rustup", &["component", "list", "--toolchain", "nightly", "--installed"])
-        .is_ok_and(|components| components.lines().any(|component| component == "rust-src"));
-    let version = nightly.ok().filter(|_| has_sources).or_else(|| tool::run("/usr/bin/rustc", &["-vV"]).ok())?;
-    parse_llvm(&version)
-}
-
-/// Reads the answer of `rustc -vV`.
-fn parse_llvm(version: &str) -> Option<u32> {
-    version.lines().find_map(|line| line.strip_prefix("LLVM version: "))?.split('.').next()?.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -99,12 +81,6 @@ mod tests {
                       llvm-22-dev:\n  Installed: (none)\n  Candidate: (none)\n  Version table:\n";
         assert_eq!(parse_policy(policy), BTreeSet::from(["gcc".to_owned()]));
         assert!(parse_policy("").is_empty());
-    }
-
-    #[test]
-    fn the_version_of_llvm_is_read() {
-        assert_eq!(parse_llvm("rustc 1.96.0\nhost: x86_64-unknown-linux-gnu\nLLVM version: 22.1.4\n"), Some(22));
-        assert_eq!(parse_llvm("rustc 1.96.0"), None);
     }
 
     #[test]

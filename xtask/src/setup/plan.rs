@@ -3,15 +3,12 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use sctp_ebpf_toolchain::{LINKER_VERSION, MissingItem};
+use sctp_ebpf_toolchain::{LINKER_VERSION, LLVM, MissingItem, NIGHTLY};
 
 use super::needs::Need;
 
-/// The LLVM of Debian's `rustc-web`, and the newest that `bpf-linker` and Debian have in common.
-const DEBIAN_LLVM: u32 = 22;
-
-/// The versions of LLVM that this version of `bpf-linker` can be built with.
-const LINKER_LLVMS: std::ops::RangeInclusive<u32> = 21..=23;
+/// The versions of LLVM that this version of `bpf-linker` can be built with and that read what the compilers write.
+const LINKER_LLVMS: std::ops::RangeInclusive<u32> = LLVM..=23;
 
 /// What is known of the machine.
 #[derive(Clone, Debug, Default)]
@@ -26,8 +23,6 @@ pub(crate) struct Facts {
     pub(crate) candidates: BTreeSet<String>,
     /// True if `rustup` is there and has been asked in vain for what we need from it.
     pub(crate) rustup: Rustup,
-    /// LLVM's major version in the compiler for the BPF target, if there is one already.
-    pub(crate) compiler_llvm: Option<u32>,
     /// The versions of LLVM whose development files are installed.
     pub(crate) llvms: BTreeSet<u32>,
     /// True if `cargo binstall` is there.
@@ -84,8 +79,8 @@ pub(crate) fn plan(facts: &Facts) -> Plan {
     let mut plan = Plan::default();
     let mut packages = Packages::default();
     packages_of_needs(facts, &mut packages, &mut plan);
-    let compiler_llvm = compiler(facts, &mut packages, &mut plan);
-    let linker = linker(facts, compiler_llvm, &mut packages, &mut plan);
+    compiler(facts, &mut packages, &mut plan);
+    let linker = linker(facts, &mut packages);
     if let Some(step) = packages.into_step() {
         plan.steps.insert(0, step);
     }
@@ -139,49 +134,40 @@ fn packages_of_needs(facts: &Facts, packages: &mut Packages, plan: &mut Plan) {
     }
 }
 
-/// Sees to the compiler; returns the version of its LLVM, if that can be foretold.
-fn compiler(facts: &Facts, packages: &mut Packages, plan: &mut Plan) -> Option<u32> {
+/// Sees to the compiler.
+fn compiler(facts: &Facts, packages: &mut Packages, plan: &mut Plan) {
     let missing = facts.toolchain.iter().find(|item| matches!(item, MissingItem::Compiler { .. }));
-    let Some(missing) = missing else { return facts.compiler_llvm };
+    let Some(missing) = missing else { return };
     if facts.rustup == Rustup::Present {
         plan.steps.push(Step {
-            why: "rustup's nightly with the library's sources compiles the XDP program".to_owned(),
-            commands: vec!["rustup toolchain install nightly --profile minimal --component rust-src".to_owned()],
+            why: "rustup's nightly with the library's sources compiles the XDP program; of this day, beside any other"
+                .to_owned(),
+            commands: vec![format!("rustup toolchain install {NIGHTLY} --profile minimal --component rust-src")],
             root: false,
             may_fail: true,
         });
-        return None;
-    }
-    if ["rustc-web", "rust-web-src"].iter().all(|package| facts.candidates.contains(*package)) {
+    } else if ["rustc-web", "rust-web-src"].iter().all(|package| facts.candidates.contains(*package)) {
         packages.add(
             &["rustc-web", "rust-web-src"],
             "Debian's compiler with the library's sources compiles the XDP program".to_owned(),
         );
-        return Some(DEBIAN_LLVM);
+    } else {
+        plan.by_hand.push(format!("{missing}: install rustup (https://rustup.rs) and run `cargo xtask setup` again"));
     }
-    plan.by_hand.push(format!("{missing}: install rustup (https://rustup.rs) and run `cargo xtask setup` again"));
-    None
 }
 
 /// Sees to `bpf-linker`: built from source where the right LLVM is or can be installed, else the project's release.
-fn linker(facts: &Facts, llvm: Option<u32>, packages: &mut Packages, plan: &mut Plan) -> Option<Step> {
+fn linker(facts: &Facts, packages: &mut Packages) -> Option<Step> {
     if !facts.toolchain.iter().any(|item| matches!(item, MissingItem::Linker { .. })) {
         return None;
     }
     let tools = facts.tools.display().to_string();
     let why = "it links the XDP program; kept in the workspace and built once";
-    // Which LLVM a compiler that is still to come will have is known afterwards: the plan is made anew then.
-    if plan.steps.iter().any(|step| step.may_fail) {
-        return None;
-    }
-    let llvm = llvm.unwrap_or(DEBIAN_LLVM);
-    // A newer LLVM reads what an older one wrote.
-    let usable = |version: &u32| *version >= llvm && LINKER_LLVMS.contains(version);
-    let installed = facts.llvms.iter().copied().find(usable);
+    let installed = facts.llvms.iter().copied().find(|version| LINKER_LLVMS.contains(version));
     let package = |version: u32| [format!("llvm-{version}-dev"), format!("libpolly-{version}-dev")];
-    let installable = LINKER_LLVMS
-        .filter(usable)
-        .find(|version| package(*version).iter().all(|package| facts.candidates.contains(package)));
+    let mut fitting = LINKER_LLVMS;
+    let installable =
+        fitting.find(|version| package(*version).iter().all(|package| facts.candidates.contains(package)));
     if installed.is_none()
         && let Some(version) = installable
     {
@@ -258,11 +244,13 @@ mod tests {
     }
 
     #[test]
-    fn rustup_is_asked_first_and_the_linker_waits_for_its_llvm() {
+    fn rustup_is_asked_first_for_the_pinned_nightly() {
         let plan = plan(&Facts { needs: vec![], rustup: Rustup::Present, ..debian() });
-        let [rustup] = plan.steps.as_slice() else { panic!("{plan:?}") };
-        assert!(rustup.commands[0].starts_with("rustup toolchain install nightly"));
+        let [packages, rustup, linker] = plan.steps.as_slice() else { panic!("{plan:?}") };
+        assert!(packages.commands[1].ends_with(" llvm-22-dev libpolly-22-dev"), "no other compiler: {packages:?}");
+        assert!(rustup.commands[0].starts_with("rustup toolchain install nightly-20"));
         assert!(rustup.may_fail && !rustup.root);
+        assert!(linker.commands[0].contains("cargo install bpf-linker"));
     }
 
     #[test]
@@ -273,13 +261,12 @@ mod tests {
 
     #[test]
     fn without_a_fitting_llvm_the_linkers_release_is_taken() {
-        // Ubuntu: rustup's nightly is there, its LLVM is newer than any that apt has.
+        // Ubuntu: rustup's nightly is there, its LLVM is newer than any that is installed or that apt has.
         let facts = Facts {
             needs: vec![],
             toolchain: vec![MissingItem::Linker { other_versions: vec![] }],
             rustup: Rustup::Present,
-            compiler_llvm: Some(23),
-            llvms: BTreeSet::from([22]),
+            llvms: BTreeSet::from([18]),
             candidates: BTreeSet::new(),
             ..debian()
         };
@@ -298,7 +285,6 @@ mod tests {
         let facts = Facts {
             needs: vec![],
             toolchain: vec![MissingItem::Linker { other_versions: vec![] }],
-            compiler_llvm: Some(22),
             llvms: BTreeSet::from([14, 19, 23, 30]),
             ..debian()
         };
