@@ -104,11 +104,12 @@ impl Packages {
     fn into_step(self) -> Option<Step> {
         (!self.names.is_empty()).then(|| Step {
             why: self.reasons.join("; "),
-            // An archive that does not answer need not be the one that is needed.
+            // An archive that does not answer need not be the one that is needed. A fresh machine upgrades itself in its first
+            // minutes, and apt-get would not wait for that.
             commands: vec![
                 "apt-get update -q || true".to_owned(),
                 format!(
-                    "DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends {}",
+                    "DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -y --no-install-recommends {}",
                     self.names.join(" ")
                 ),
             ],
@@ -236,7 +237,10 @@ mod tests {
         {
             assert!(packages.commands[1].contains(&format!(" {package}")), "{package}: {packages:?}");
         }
-        assert!(packages.commands[1].starts_with("DEBIAN_FRONTEND=noninteractive apt-get install -y"));
+        assert!(
+            packages.commands[1]
+                .starts_with("DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -y")
+        );
         assert!(linker.commands[0].starts_with("LLVM_PREFIX=/usr/lib/llvm-22 "));
         assert!(linker.commands[0].contains(" cargo install bpf-linker --version 0.13"));
         assert!(linker.commands[0].ends_with("--features llvm-22 --root /workspace/target/tools"));
