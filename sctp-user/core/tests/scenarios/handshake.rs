@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use sctp_core::wire::ChunkType;
-use sctp_core::{AssociationConfig, CloseReason, Event};
+use sctp_core::{AssociationConfig, CloseReason, EndpointConfig, Event, Message, SendError};
 
 use crate::sim::app::{Phase, Plan, Reading, Sizes};
-use crate::sim::world::Verdict;
+use crate::sim::network::LinkConfig;
+use crate::sim::world::{Verdict, World};
 use crate::stage::*;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -72,7 +73,8 @@ fn a_server_keeps_no_state_before_the_cookie_comes_back() {
 #[test]
 fn init_is_given_up_after_max_init_retransmits() {
     let config = AssociationConfig { max_init_retransmits: 4, init_rto_max: SECOND * 3, ..AssociationConfig::rfc() };
-    let mut world = pair("init_given_up", Plan::with_config(config), Plan::manual());
+    let client = Plan { messages: 1, early: true, ..Plan::with_config(config) };
+    let mut world = pair("init_given_up", client, Plan::manual());
     isolate(&mut world);
     let start = world.now;
     world.connect(0);
@@ -85,6 +87,8 @@ fn init_is_given_up_after_max_init_retransmits() {
         assert!(*sent >= due && *sent <= due + TICK * 4, "{sent:?} for {due:?}");
     }
     assert_eq!(world.sides[0].reason(), Some(&CloseReason::ConnectTimeout));
+    let failed = |event: &Event| matches!(event, Event::SendFailed { stream: 0, sent: false, .. });
+    assert!(told(&world, 0, failed).is_some(), "what was to be sent is reported");
     assert!(world.sides[0].closed.unwrap() >= start + SECOND * 12);
     assert!(world.sides[0].closed.unwrap() <= start + SECOND * 12 + TICK * 5);
     world.finish();
@@ -139,6 +143,34 @@ fn a_stale_cookie_is_replaced() {
 
 fn chunk_is(bytes: &[u8], kind: ChunkType) -> bool {
     crate::sim::packet::has(bytes, kind)
+}
+
+/// RFC 9260 §5.2.6: who is told that a cookie was stale asks for one that lives longer, and gives up when that is of no use.
+#[test]
+fn a_cookie_is_asked_to_live_longer() {
+    let connecting = |name: &str, cookie_lifetime| {
+        let mut world = World::new(1, name, "cargo test -p sctp-core --test scenarios a_cookie_is_asked");
+        for node in [CLIENT, SERVER] {
+            let addresses = vec![address(node, 0)];
+            world.node_with(EndpointConfig { addresses, cookie_lifetime, ..EndpointConfig::default() });
+        }
+        world.mesh(CLIENT, SERVER, &LinkConfig::with_delay(DELAY));
+        world.converse(conversation(Plan::manual(), Plan::manual()));
+        world.connect(0);
+        world.run_for(SECOND);
+        world
+    };
+    // The round trip takes a little longer than the cookie lives by itself.
+    let mut world = connecting("cookie_lives_longer", ROUND_TRIP - Duration::from_millis(4));
+    assert!(world.sides.len() == 2 && world.sides.iter().all(|side| side.phase == Phase::Open));
+    world.shutdown(0);
+    world.run_for(SECOND);
+    assert!(world.sides.iter().all(|side| side.reason() == Some(&CloseReason::Shutdown)));
+    world.finish();
+    // Not long enough, whatever is asked.
+    let mut world = connecting("cookie_always_stale", Duration::from_millis(1));
+    assert_eq!(world.sides[0].reason(), Some(&CloseReason::StaleCookie));
+    world.finish();
 }
 
 /// RFC 9260 §5.2.1, §5.2.4 (case B): both connect at once, in any order of crossing; one association comes of it.
@@ -215,7 +247,9 @@ fn a_restarted_server_aborts_what_it_does_not_know() {
     world.crash(SERVER);
     world.send(0, 0, 100);
     world.run_for(SECOND);
-    assert!(matches!(world.sides[0].reason(), Some(CloseReason::PeerAbort { .. })), "{:?}", world.sides[0].phase);
+    let reason = CloseReason::PeerAbort { cause: None, info: "".into() };
+    assert_eq!(world.sides[0].reason(), Some(&reason));
+    assert!(told(&world, 0, |event| matches!(event, Event::SendFailed { sent: true, .. })).is_some());
     world.finish();
 }
 
@@ -266,14 +300,39 @@ fn streams_are_negotiated_down() {
     world.finish();
 }
 
+/// What was sent early on a stream that there turns out not to be is reported, and no more is taken.
+#[test]
+fn messages_on_streams_that_are_not_granted_fail() {
+    let config = |outbound_streams, max_inbound_streams| {
+        Plan::with_config(AssociationConfig { outbound_streams, max_inbound_streams, ..AssociationConfig::default() })
+    };
+    let mut world = pair("streams_not_granted", config(10, 4), config(7, 6));
+    world.connect(0);
+    world.send(0, 5, 10);
+    world.send(0, 9, 10);
+    world.run_for(SECOND);
+    let streams = |side: usize| {
+        let side = &world.sides[side];
+        let association = world.nodes[side.node].endpoint.association(side.id).expect("it lives");
+        (association.outbound_streams(), association.inbound_streams())
+    };
+    assert_eq!((streams(0), streams(1)), ((6, 4), (4, 6)));
+    assert!(told(&world, 0, |event| matches!(event, Event::SendFailed { stream: 9, sent: false, .. })).is_some());
+    assert_eq!(world.sides[1].received, 1);
+    let (now, id) = (world.now, world.sides[0].id);
+    let refused = world.nodes[CLIENT].endpoint.send(now, id, Message::new(6, "x".into()));
+    assert_eq!(refused, Err(SendError::InvalidStream { stream: 6, streams: 6 }));
+    world.finish();
+}
+
 #[test]
 fn ipv6_works_like_ipv4() {
-    let mut world = crate::sim::world::World::new(1, "ipv6", "cargo test -p sctp-core --test scenarios ipv6");
+    let mut world = World::new(1, "ipv6", "cargo test -p sctp-core --test scenarios ipv6");
     let hosts = ["fd00::1", "fd00::2"].map(|address| address.parse().unwrap());
     for host in hosts {
         world.node(&[host]);
     }
-    world.mesh(CLIENT, SERVER, &crate::sim::network::LinkConfig::with_delay(DELAY));
+    world.mesh(CLIENT, SERVER, &LinkConfig::with_delay(DELAY));
     let plan = Plan { messages: 50, sizes: Sizes::Mixed(100_000), burst: 10, ..Plan::manual() };
     world.converse(conversation(plan.clone(), Plan { reading: Reading::Eager, ..plan }));
     establish(&mut world);

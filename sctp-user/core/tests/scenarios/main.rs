@@ -3,7 +3,12 @@
 #[path = "../sim/mod.rs"]
 mod sim;
 
+mod economy;
 mod ending;
+mod endpoint;
+mod forged_data;
+mod forged_setup;
+mod forger;
 mod handshake;
 mod hostile;
 mod paths;

@@ -4,8 +4,10 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use sctp_core::time::Instant;
-use sctp_core::wire::{Chunk, ChunkType, Data, Packet};
-use sctp_core::{AssociationConfig, AssociationState, Event};
+use sctp_core::wire::{Chunk, ChunkType, Data, Packet, verify_checksum};
+use sctp_core::{
+    AssociationConfig, AssociationState, ChecksumState, Datagram, Ecn, Endpoint, Event, Handled, SharedPayload,
+};
 
 use crate::sim::app::{Phase, Plan};
 use crate::sim::network::LinkConfig;
@@ -130,4 +132,46 @@ pub(crate) fn told(world: &World, side: usize, wanted: impl Fn(&Event) -> bool) 
 /// All that a host sends from now on is lost, and all that is sent to it.
 pub(crate) fn isolate(world: &mut World) {
     world.intercept(|_| Verdict::Drop);
+}
+
+/// Gives a packet to an endpoint.
+pub(crate) fn handle(
+    endpoint: &mut Endpoint,
+    now: Instant,
+    source: IpAddr,
+    destination: IpAddr,
+    bytes: &[u8],
+) -> Handled {
+    let copied = bytes::Bytes::copy_from_slice(bytes);
+    let datagram = Datagram {
+        source,
+        destination,
+        ecn: Ecn::NotEct,
+        checksum: ChecksumState::NotChecked,
+        association: None,
+        bytes,
+        payload: &mut SharedPayload(&copied),
+    };
+    endpoint.handle(now, datagram)
+}
+
+/// Gives a packet to a host's endpoint alone: what a liar makes it believe is not what the observer of the wire knows. The endpoint
+/// must stay within its means, send nothing broken, and come to rest.
+pub(crate) fn serve_unobserved(world: &mut World, node: usize, source: IpAddr, destination: IpAddr, bytes: &[u8]) {
+    let now = world.now;
+    let endpoint = &mut world.nodes[node].endpoint;
+    handle(endpoint, now, source, destination, bytes);
+    let mut buffer = [0; 1480];
+    let mut sent = 0;
+    while endpoint.poll_event().is_some() || endpoint.poll_tag().is_some() || endpoint.poll_peer().is_some() {}
+    while let Some(transmit) = endpoint.poll_transmit(now, &mut buffer) {
+        let bytes = &buffer[..transmit.len];
+        assert!(verify_checksum(bytes));
+        for chunk in Packet::parse(bytes).expect("answers are sound").chunks() {
+            Chunk::parse(chunk.expect("answers are sound")).expect("answers are sound");
+        }
+        sent += 1;
+        assert!(sent < 100, "one packet is answered by {sent}");
+    }
+    assert!(endpoint.associations().count() <= 2);
 }

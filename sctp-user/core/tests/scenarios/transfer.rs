@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use sctp_core::time::Instant;
 use sctp_core::wire::{Chunk, ChunkType, Packet};
-use sctp_core::{AssociationConfig, CloseReason, Connect, Endpoint, EndpointConfig};
+use sctp_core::{AssociationConfig, CloseReason, Connect, Endpoint, EndpointConfig, Event};
 
 use crate::sim::app::{Phase, Plan, Reading, Sizes};
 use crate::sim::network::{LinkConfig, Loss};
@@ -232,6 +232,45 @@ fn fragments_fill_packets() {
     world.finish();
 }
 
+/// When a path turns out to be narrower, what follows keeps to that.
+#[test]
+fn a_smaller_path_mtu_is_kept_to() {
+    let mut world = established("smaller_path_mtu", &AssociationConfig::default());
+    world.send(0, 0, 100_000);
+    world.run_for(ROUND_TRIP + Duration::from_millis(2));
+    let (now, id) = (world.now, world.sides[0].id);
+    world.nodes[CLIENT].endpoint.set_path_mtu(now, id, address(SERVER, 0), 600).unwrap();
+    world.settle(CLIENT);
+    world.run_for(SECOND);
+    assert_eq!(world.sides[1].received, 1);
+    let association = |world: &World| {
+        let association = world.nodes[CLIENT].endpoint.association(id).expect("it lives");
+        (association.stats().data_chunks_sent, association.primary_path().mtu)
+    };
+    let (before, mtu) = association(&world);
+    assert_eq!(mtu, 600);
+    world.send(0, 0, 5520);
+    world.run_for(SECOND);
+    // 552 bytes of payload to a chunk, which is a multiple of four: 600 - 20 - 12 - 16.
+    assert_eq!(association(&world).0 - before, 10);
+    world.finish();
+}
+
+/// A message that is longer than the peer takes ends the association.
+#[test]
+fn a_message_that_is_too_long_is_a_violation() {
+    let small = AssociationConfig { max_message_size: 3000, ..AssociationConfig::default() };
+    let mut world = pair("message_too_long", Plan::manual(), Plan::with_config(small));
+    establish(&mut world);
+    world.send(0, 0, 10_000);
+    world.run_for(SECOND);
+    let reasons = (world.sides[0].reason(), world.sides[1].reason());
+    let violation = matches!(reasons.1, Some(CloseReason::ProtocolViolation { .. }));
+    assert!(violation && matches!(reasons.0, Some(CloseReason::PeerAbort { cause: Some(13), .. })), "{reasons:?}");
+    world.harsh = true;
+    world.finish();
+}
+
 /// RFC 9260 §6.10: small messages that wait share packets.
 #[test]
 fn small_messages_are_bundled() {
@@ -357,6 +396,11 @@ fn a_full_send_buffer_empties() {
     let mut world = pair("full_send_buffer", plan, Plan::manual());
     establish(&mut world);
     assert!(world.run_while(SECOND * 60, |world| world.sides[1].received == 500));
+    let writable = world.sides[0].events.iter().filter(|(_, event)| *event == Event::Writable);
+    assert!(writable.count() > 5);
+    world.run_for(SECOND);
+    let association = world.nodes[CLIENT].endpoint.association(world.sides[0].id).expect("it lives");
+    assert_eq!(association.send_buffer_free(), 10_000);
     world.finish();
 }
 

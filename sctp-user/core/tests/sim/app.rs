@@ -26,6 +26,8 @@ pub(crate) struct Plan {
     pub(crate) pause: Duration,
     /// Whether it sends before the association is up.
     pub(crate) early: bool,
+    /// Whether it knows all of the peer's addresses when it connects, or only the first.
+    pub(crate) all_addresses: bool,
     pub(crate) reading: Reading,
     pub(crate) ending: Ending,
 }
@@ -123,6 +125,7 @@ impl Plan {
             burst: 1,
             pause: Duration::ZERO,
             early: false,
+            all_addresses: false,
             reading: Reading::Eager,
             ending: Ending::Wait,
         }

@@ -218,8 +218,11 @@ impl Link {
     }
 }
 
-/// Flips one to three bits: so few, a CRC32c finds in packets of any length.
+/// Cuts the end off, or flips one to three bits: so few, a CRC32c finds in packets of any length.
 fn corrupt(bytes: &Bytes, random: &mut Random) -> Bytes {
+    if random.chance(0.2) {
+        return bytes.slice(..random.below(bytes.len() as u64) as usize);
+    }
     let mut bytes = bytes.to_vec();
     for _ in 0..random.within(1..=3) {
         let bit = random.below(bytes.len() as u64 * 8) as usize;

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use sctp_core::{AssociationConfig, EndpointConfig};
+use sctp_core::{AssociationConfig, EndpointConfig, StreamScheduler};
 
 use super::app::{Ending, Plan, Reading, Sizes};
 use super::network::{LinkConfig, Loss};
@@ -25,6 +25,13 @@ struct Mood {
     injections: bool,
 }
 
+impl Mood {
+    /// Whether associations may die without anybody wishing it.
+    const fn may_kill(&self) -> bool {
+        self.harsh || self.crashes
+    }
+}
+
 /// Builds the world of a seed, with everything that will happen in it on its agenda.
 pub(crate) fn build(seed: u64) -> World {
     let mut random = Random::new(seed).fork(7);
@@ -37,7 +44,7 @@ pub(crate) fn build(seed: u64) -> World {
         sleeps: random.chance(0.1),
         injections: random.chance(0.2),
     };
-    world.harsh = mood.harsh || mood.crashes;
+    world.harsh = mood.may_kill();
 
     let addresses = if random.chance(0.5) { 1 } else { random.within(1..=3) };
     let families: Vec<bool> = (0..addresses).map(|_| random.chance(0.7)).collect();
@@ -72,8 +79,8 @@ pub(crate) fn build(seed: u64) -> World {
             server,
             client_port: 40_000 + index as u16,
             server_port: 5000 + index as u16,
-            client_plan: plan(&mut random, &profile, mood.harsh),
-            server_plan: plan(&mut random, &profile, mood.harsh),
+            client_plan: plan(&mut random, &profile, &mood),
+            server_plan: plan(&mut random, &profile, &mood),
         };
         add(&mut world, conversation, &mut random);
     }
@@ -122,7 +129,7 @@ struct LinkCharacter {
 impl LinkCharacter {
     fn draw(random: &mut Random, harsh: bool) -> Self {
         let delay = *random.pick(&[20, 100, 1000, 5000, 20_000, 80_000]);
-        let worst = if harsh { 0.6 } else { 0.1 };
+        let worst = if harsh { 0.6 } else { 0.2 };
         let loss = match random.below(10) {
             0..4 => Loss::None,
             4..8 => Loss::Uniform(random.fraction() * worst),
@@ -162,12 +169,13 @@ impl LinkCharacter {
     }
 }
 
-fn plan(random: &mut Random, profile: &AssociationConfig, harsh: bool) -> Plan {
-    let config = settings(random, profile);
+fn plan(random: &mut Random, profile: &AssociationConfig, mood: &Mood) -> Plan {
+    let config = settings(random, profile, mood.may_kill());
     let longest = if random.chance(0.7) { 20_000 } else { config.max_message_size };
     let messages = if random.chance(0.15) { 0 } else { random.within(1..=120) as u32 };
     let sizes = if random.chance(0.7) { Sizes::Mixed(longest) } else { Sizes::Fixed(random.within(1..=3000) as usize) };
-    let after = random.millis(0..=3000);
+    let latest = if random.chance(0.8) { 3000 } else { 100_000 };
+    let after = random.millis(0..=latest);
     let ending = match random.below(10) {
         0..6 => Ending::ShutdownWhenSent(if random.chance(0.5) { Duration::ZERO } else { after }),
         6..8 => Ending::ShutdownAfter(after),
@@ -179,7 +187,7 @@ fn plan(random: &mut Random, profile: &AssociationConfig, harsh: bool) -> Plan {
         _ => Reading::Paced { every: random.millis(1..=300), messages: random.within(1..=10) as u32 },
     };
     Plan {
-        messages: if harsh { messages / 3 } else { messages },
+        messages: if mood.harsh { messages / 3 } else { messages },
         sizes,
         streams: random.within(1..=20) as u16,
         unordered: if random.chance(0.3) { random.fraction() } else { 0.0 },
@@ -187,6 +195,7 @@ fn plan(random: &mut Random, profile: &AssociationConfig, harsh: bool) -> Plan {
         burst: random.within(1..=20) as u32,
         pause: if random.chance(0.3) { Duration::ZERO } else { random.millis(0..=500) },
         early: random.chance(0.3),
+        all_addresses: random.chance(0.5),
         reading,
         ending,
         config,
@@ -203,12 +212,14 @@ fn profile(random: &mut Random) -> AssociationConfig {
     }
 }
 
-fn settings(random: &mut Random, profile: &AssociationConfig) -> AssociationConfig {
+fn settings(random: &mut Random, profile: &AssociationConfig, mortal: bool) -> AssociationConfig {
     let mut config = profile.clone();
-    // A network that gets everything through in the end must not be given up.
-    config.association_max_retransmits = 20;
-    config.max_init_retransmits = 20;
-    config.shutdown_guard = Some(Duration::from_secs(1200));
+    if !mortal {
+        // A network that gets everything through in the end must not be given up.
+        config.association_max_retransmits = 10_000;
+        config.max_init_retransmits = 10_000;
+        config.shutdown_guard = Some(PATIENCE * 2);
+    }
     if random.chance(0.5) {
         config.receive_buffer = random.within(5000..=100_000) as usize;
         config.max_message_size = config.receive_buffer / 4 * 3;
@@ -218,13 +229,17 @@ fn settings(random: &mut Random, profile: &AssociationConfig) -> AssociationConf
         config.sack_every = random.within(1..=4) as u8;
         config.sack_early = random.chance(0.5);
         config.nagle = random.chance(0.2);
+        config.scheduler = *random.pick(&[StreamScheduler::FirstCome, StreamScheduler::RoundRobin]);
         config.max_burst = random.within(1..=8) as u32;
         config.path_mtu = *random.pick(&[576, 800, 1280, 1500]);
         config.max_gaps = random.within(1..=100) as usize;
         config.max_outstanding = random.within(1..=300) as usize;
         config.max_partial_messages = random.within(1..=20) as usize;
-        if random.chance(0.3) {
-            config.heartbeat_interval = Some(random.millis(200..=5000));
+        match random.below(10) {
+            0..5 => config.heartbeat_interval = Some(random.millis(100..=5000)),
+            // Without heartbeats nobody notices that an idle peer has crashed.
+            5 if !mortal => config.heartbeat_interval = None,
+            _ => {}
         }
     }
     config
@@ -248,7 +263,7 @@ fn add(world: &mut World, mut conversation: Conversation, random: &mut Random) {
     let start = world.now + random.millis(0..=50);
     world.schedule(start, Deed::Connect(index));
     if simultaneous {
-        world.schedule(start + random.millis(0..=5), Deed::ConnectBack(index));
+        world.schedule(start + random.millis(0..=30), Deed::ConnectBack(index));
     }
 }
 
@@ -265,7 +280,7 @@ fn trouble(world: &mut World, mood: &Mood, random: &mut Random) {
     let start = world.now;
     let nodes = world.nodes.len() as u64;
     if mood.cuts {
-        let longest = if mood.harsh { 120_000 } else { 2000 };
+        let longest = if mood.harsh { 120_000 } else { 20_000 };
         let pairs: Vec<_> = world.network.configs().map(|(source, destination, _)| (source, destination)).collect();
         for _ in 0..random.within(1..=3) {
             let (source, destination) = *random.pick(&pairs);

@@ -6,7 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use sctp_core::wire::{Packet, verify_checksum};
 use sctp_core::{
-    AssociationId, AssociationState, ChecksumState, CopyPayload, Datagram, Ecn, Event, Handled, SharedPayload, Transmit,
+    Association, AssociationId, AssociationState, ChecksumState, CopyPayload, Datagram, Ecn, Event, Handled, PathState,
+    SharedPayload, Transmit,
 };
 
 use super::app::Plan;
@@ -46,6 +47,7 @@ impl World {
         let before = packet.map(|packet| node.links_with(packet.verification_tag));
         let handled = node.endpoint.handle(self.now, datagram);
         self.dropped += u64::from(matches!(handled, Handled::Dropped(_)));
+        self.handled = Some(handled);
         let noted = self.note_arrival(index, packet, valid, handled, before.unwrap_or_default());
         self.judge(noted);
         self.settle(index);
@@ -253,6 +255,7 @@ impl World {
             if state == AssociationState::Closed || node.asleep > self.now {
                 continue;
             }
+            check_bounds(association).map_err(|(rule, what)| Violation { rule, what: format!("{id:?} {what}") })?;
             let queued = association.send_buffer_used();
             let waits = queued > 0 || state != AssociationState::Established;
             // T1, T2, T3 and the probe of a closed window all run for at most the largest RTO.
@@ -274,5 +277,29 @@ impl World {
             }
         }
         Ok(())
+    }
+}
+
+/// What must hold of an association at any time, judged by what it tells of itself.
+fn check_bounds(association: &Association) -> Result<(), (&'static str, String)> {
+    let (held, buffer) = (association.receive_buffer_used(), association.config().receive_buffer);
+    // RFC 9260 §6.2: at most one more chunk than the buffer, and what fills gaps.
+    if held > buffer + 65_536 {
+        return Err((
+            "what has arrived fits the receive buffer",
+            format!("holds {held} bytes, its buffer has {buffer}"),
+        ));
+    }
+    let in_flight: u32 = association.paths().map(|path| path.flight).sum();
+    if in_flight > 0 && association.outstanding_chunks() == 0 {
+        return Err(("what is in flight is outstanding", format!("has {in_flight} bytes in flight, none outstanding")));
+    }
+    let data = association.data_in_flight();
+    if data > in_flight as usize {
+        return Err(("paths know what is in flight", format!("has {data} bytes in flight, its paths {in_flight}")));
+    }
+    match association.paths().find(|path| path.state == PathState::Unconfirmed && path.flight > 0) {
+        Some(path) => Err(("DATA goes to confirmed addresses", format!("sends DATA to {}", path.address))),
+        None => Ok(()),
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sctp_core::time::Instant;
-use sctp_core::{AssociationId, Connect, ConnectError, Ecn, EndpointConfig, Event, ListenConfig};
+use sctp_core::{AssociationId, Connect, ConnectError, Ecn, EndpointConfig, Event, Handled, ListenConfig};
 
 use super::app::{Phase, Plan, Side};
 use super::capture::{self, Captured};
@@ -102,6 +102,8 @@ pub(crate) struct World {
     pub(crate) ending: bool,
     /// Packets that endpoints dropped.
     pub(crate) dropped: u64,
+    /// What became of the packet that arrived last.
+    pub(crate) handled: Option<Handled>,
     pub(super) random: Random,
     agenda: BinaryHeap<Reverse<Entry>>,
     pub(super) sequence: u64,
@@ -145,6 +147,7 @@ impl World {
             harsh: false,
             ending: false,
             dropped: 0,
+            handled: None,
             random: random.fork(2),
             agenda: BinaryHeap::new(),
             sequence: 0,
@@ -231,11 +234,12 @@ impl World {
             false => (client, client_port, server, server_port, client_plan),
             true => (server, server_port, client, client_port, server_plan),
         };
+        let known = if plan.all_addresses { usize::MAX } else { 1 };
         let connect = Connect {
             local_port: Some(from_port),
             local_addresses: Vec::new(),
             peer_port: to_port,
-            peer_addresses: vec![self.nodes[to].addresses[0]],
+            peer_addresses: self.nodes[to].addresses.iter().copied().take(known).collect(),
             config: plan.config.clone(),
         };
         let id = match self.nodes[from].endpoint.connect(self.now, connect) {
@@ -293,7 +297,10 @@ impl World {
         while self.next_at().is_some_and(|at| at <= until) {
             self.step();
         }
-        self.now = self.now.max(until);
+        if until > self.now {
+            self.now = until;
+            self.steps_at_once = 0;
+        }
     }
 
     /// Runs until `done` says so; false when nothing is left to happen, or `limit` is over, before it does.

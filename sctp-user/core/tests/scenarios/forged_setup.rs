@@ -5,68 +5,69 @@ use std::time::Duration;
 use bytes::Bytes;
 use sctp_core::serial::Tsn;
 use sctp_core::wire::{
-    Abort, CauseCode, CauseList, Checksum, Chunk, CommonHeader, CookieEcho, DataFlags, Emit, Heartbeat, Init, InitAck,
-    Packet as SctpPacket, Parameter, Shutdown, ShutdownComplete, Writer,
+    Abort, Cause, CauseCode, CauseList, Chunk, CookieEcho, DataFlags, Emit, Heartbeat, Init, InitAck, Parameter,
+    Shutdown, ShutdownComplete,
 };
-use sctp_core::{AssociationState, CloseReason, Event, Handled, PathState};
+use sctp_core::{AssociationConfig, AssociationState, CloseReason, Handled, PathState};
 
-use crate::forger::{Answer, Forger, PEER_TAG, PEER_TSN, Raw, codes, data, init};
-use crate::network::Packet;
-use crate::world::{PORT, Setup, World, address};
+use crate::forger::{Forged, Forger, PEER_TAG, PEER_TSN, Raw, codes, data_chunk, init};
+use crate::stage::{CLIENT, SERVER_PORT, address};
 
 // The common header.
 
 #[test]
 fn wrong_checksums_and_cut_packets_are_dropped() {
-    let mut forger = Forger::new(1);
+    let mut forger = Forger::new("wrong_checksums_and_cut_packets_are_dropped");
     let good = forger.packet(0, &[&init(&[])]);
-    for bit in (0..good.bytes.len() * 8).step_by(7) {
+    let cut = (0..good.bytes.len()).map(|len| good.bytes.slice(..len));
+    let flipped = (0..good.bytes.len() * 8).step_by(7).map(|bit| {
         let mut bytes = good.bytes.to_vec();
         bytes[bit / 8] ^= 1 << (bit % 8);
-        assert!(forger.send_packet(Packet { bytes: bytes.into(), ..good.clone() }).is_empty(), "bit {bit}");
+        Bytes::from(bytes)
+    });
+    for bytes in flipped.chain(cut) {
+        assert!(forger.send_packet(Forged { bytes: bytes.clone(), ..good.clone() }).is_empty(), "{bytes:02x?}");
+        let reason = forger.discard().expect("it is dropped");
+        assert!(["bad_checksum", "malformed", "port_zero"].contains(&reason), "{reason}");
     }
-    for len in 0..good.bytes.len() {
-        assert!(forger.send_packet(Packet { bytes: good.bytes.slice(..len), ..good.clone() }).is_empty());
-    }
-    let discards: Vec<_> = forger.world.hosts[1].discards.keys().copied().collect();
-    assert_eq!(
-        discards,
-        ["bad_checksum", "malformed", "port_zero"].iter().filter(|d| discards.contains(d)).copied().collect::<Vec<_>>()
-    );
     assert_eq!(forger.send_packet(good).len(), 1);
+    forger.finish();
 }
 
 #[test]
 fn tags_must_be_right() {
-    let mut forger = Forger::established(2);
-    let chunk = data(PEER_TSN, 0, 0, DataFlags::UNFRAGMENTED, b"x");
+    let mut forger = Forger::established("tags_must_be_right");
+    let chunk = data_chunk(PEER_TSN, 0, 0, DataFlags::UNFRAGMENTED, b"x");
     forger.dropped(forger.tag ^ 1, &[&chunk], "bad_tag");
     forger.dropped(0, &[&chunk], "bad_tag");
     forger.dropped(PEER_TAG, &[&chunk], "bad_tag");
     assert_eq!(forger.say(&[&chunk]).len(), 1);
+    forger.finish();
 }
 
 #[test]
 fn sources_must_be_known() {
-    let mut forger = Forger::established(3);
+    let mut forger = Forger::established("sources_must_be_known");
     forger.link = 1;
-    let chunk = data(PEER_TSN, 0, 0, DataFlags::UNFRAGMENTED, b"x");
+    let chunk = data_chunk(PEER_TSN, 0, 0, DataFlags::UNFRAGMENTED, b"x");
     forger.dropped(forger.tag, &[&chunk], "unknown_source");
+    forger.finish();
 }
 
 // INIT (§3.3.2, §5.1, §8.5.1 A).
 
 #[test]
 fn init_must_be_alone_and_without_a_tag() {
-    let mut forger = Forger::new(4);
+    let mut forger = Forger::new("init_must_be_alone_and_without_a_tag");
     forger.dropped(7, &[&init(&[])], "bad_tag");
     forger.dropped(0, &[&init(&[]), &Chunk::CookieAck], "bad_bundle");
     forger.dropped(0, &[&Chunk::CookieAck], "bad_tag");
+    forger.finish();
 }
 
 #[test]
 fn init_with_bad_fields_is_aborted() {
-    let mut forger = Forger::new(5);
+    let mut forger = Forger::new("init_with_bad_fields_is_aborted");
     let refused = |forger: &mut Forger, init: Init<'_>| {
         let answers = forger.send(0, &[&init]);
         assert_eq!(answers[0].tag, PEER_TAG);
@@ -80,6 +81,7 @@ fn init_with_bad_fields_is_aborted() {
     let host_name = [Parameter::HostName(b"example.org\0")];
     assert_eq!(refused(&mut forger, init(&host_name)), (vec![CauseCode::UNRESOLVABLE_ADDRESS], false));
     assert_eq!(forger.associations(), 0);
+    forger.finish();
 }
 
 /// The two high bits of a parameter's type say whether to stop and whether to report (§3.2.1).
@@ -88,7 +90,7 @@ fn unknown_parameters_of_init_by_their_bits() {
     for (kind, reported, stops) in
         [(0x3fff, false, true), (0x7fff, true, true), (0xbfff, false, false), (0xffff, true, false)]
     {
-        let mut forger = Forger::new(6);
+        let mut forger = Forger::new("unknown_parameters_of_init_by_their_bits");
         let [high, low] = u16::to_be_bytes(kind);
         let unknown = [high, low, 0, 6, 0xaa, 0xbb, 0, 0];
         let after = [0x40, 0x99, 0, 4];
@@ -118,37 +120,40 @@ fn unknown_parameters_of_init_by_their_bits() {
             expected.push(after.to_vec());
         }
         assert_eq!(reports, expected, "type {kind:#06x}");
+        forger.finish();
     }
 }
 
 #[test]
 fn init_to_a_port_that_nobody_listens_on() {
-    let mut forger = Forger::new(7);
-    forger.world.hosts[1].endpoint.unlisten(PORT);
+    let mut forger = Forger::new("init_to_a_port_that_nobody_listens_on");
+    forger.endpoint().unlisten(SERVER_PORT);
     let answers = forger.send(0, &[&init(&[])]);
     assert_eq!(answers[0].tag, PEER_TAG);
     assert_eq!(answers[0].abort(), (vec![], false));
+    forger.finish();
 }
 
 #[test]
 fn a_flood_of_init_leaves_nothing_behind() {
-    let mut forger = Forger::new(8);
+    let mut forger = Forger::new("a_flood_of_init_leaves_nothing_behind");
     let packet = forger.packet(0, &[&init(&[])]);
     let mut answered = 0;
     for _ in 0..5000 {
-        answered += usize::from(forger.world.inject(1, packet.clone()) == Handled::Answered);
+        answered += usize::from(forger.overwhelm(&packet) == Handled::Answered);
     }
     assert_eq!(answered, 1024, "no more answers wait than allowed");
     assert_eq!(forger.associations(), 0);
-    assert_eq!(forger.world.fetch(1).len(), 1024);
-    assert_eq!(forger.world.hosts[1].endpoint.poll_timeout(), None);
+    assert_eq!(forger.relieve().len(), 1024);
+    assert_eq!(forger.endpoint().poll_timeout(), None);
+    forger.finish();
 }
 
 // COOKIE ECHO (§5.1.5, §5.2.4).
 
 #[test]
 fn forged_cookies_are_dropped() {
-    let mut forger = Forger::new(9);
+    let mut forger = Forger::new("forged_cookies_are_dropped");
     let (tag, cookie) = forger.cookie(&[]);
     let mut forged = cookie.clone();
     forged[20] ^= 1;
@@ -159,11 +164,14 @@ fn forged_cookies_are_dropped() {
     forger.link = 1;
     forger.dropped(tag, &[&CookieEcho { cookie: &cookie }], "unknown_source");
     assert_eq!(forger.associations(), 0);
+    forger.finish();
 }
 
 #[test]
 fn a_repeated_cookie_is_acknowledged_again() {
-    let mut forger = Forger::new(10);
+    // Nobody answers heartbeats.
+    let config = AssociationConfig { heartbeat_interval: None, ..AssociationConfig::default() };
+    let mut forger = Forger::with_config("a_repeated_cookie_is_acknowledged_again", config);
     let (tag, cookie) = forger.cookie(&[]);
     for _ in 0..3 {
         let answers = forger.send(tag, &[&CookieEcho { cookie: &cookie }]);
@@ -171,94 +179,97 @@ fn a_repeated_cookie_is_acknowledged_again() {
         assert_eq!(forger.associations(), 1);
     }
     // Long after the cookie's life: still this association's (§5.2.4 step 3).
-    forger.world.now += Duration::from_secs(3600);
+    forger.world.run_for(Duration::from_secs(3600));
     let answers = forger.send(tag, &[&CookieEcho { cookie: &cookie }]);
     assert!(answers.iter().any(|answer| matches!(answer.chunks()[0], Chunk::CookieAck)));
+    forger.finish();
 }
 
 #[test]
 fn a_stale_cookie_is_reported_with_its_staleness() {
-    let mut forger = Forger::new(11);
+    let mut forger = Forger::new("a_stale_cookie_is_reported_with_its_staleness");
     let (tag, cookie) = forger.cookie(&[]);
-    forger.world.now += Duration::from_millis(60_003);
+    forger.world.run_for(Duration::from_millis(60_003));
     let answers = forger.send(tag, &[&CookieEcho { cookie: &cookie }]);
     assert_eq!(answers[0].tag, PEER_TAG);
     let Chunk::Error(error) = answers[0].only() else { panic!("no ERROR") };
-    assert_eq!(
-        error.causes.to_string(),
-        CauseList::new(&[sctp_core::wire::Cause::StaleCookie { staleness: 3000 }]).to_string()
-    );
+    assert_eq!(error.causes.to_string(), CauseList::new(&[Cause::StaleCookie { staleness: 3000 }]).to_string());
     assert_eq!(forger.associations(), 0);
+    forger.finish();
 }
 
 #[test]
 fn a_cookie_lives_longer_if_the_init_asks_for_it() {
-    let mut forger = Forger::new(12);
+    let mut forger = Forger::new("a_cookie_lives_longer_if_the_init_asks_for_it");
     let (tag, cookie) = forger.cookie(&[Parameter::CookiePreservative { increment_ms: 5000 }]);
-    forger.world.now += Duration::from_secs(64);
+    forger.world.run_for(Duration::from_secs(64));
     let answers = forger.send(tag, &[&CookieEcho { cookie: &cookie }]);
     assert!(matches!(answers[0].chunks()[0], Chunk::CookieAck));
+    forger.finish();
 }
 
 #[test]
 fn data_with_the_cookie_is_acknowledged_with_it() {
-    let mut forger = Forger::new(13);
+    let mut forger = Forger::new("data_with_the_cookie_is_acknowledged_with_it");
     let (tag, cookie) = forger.cookie(&[]);
-    let chunk = data(PEER_TSN, 0, 0, DataFlags::UNFRAGMENTED, b"first");
+    let chunk = data_chunk(PEER_TSN, 0, 0, DataFlags::UNFRAGMENTED, b"first");
     let answers = forger.send(tag, &[&CookieEcho { cookie: &cookie }, &chunk]);
     let chunks = answers[0].chunks();
     assert!(matches!(chunks[..], [Chunk::CookieAck, Chunk::Sack(_)]), "{chunks:?}");
-    let id = forger.world.hosts[1].endpoint.associations().next().unwrap().id();
-    assert_eq!(forger.world.hosts[1].endpoint.recv(id).unwrap().into_bytes(), "first");
+    let id = forger.association().id();
+    assert_eq!(forger.endpoint().recv(id).unwrap().into_bytes(), "first");
+    forger.finish();
 }
 
 #[test]
 fn addresses_that_mean_ourselves_are_not_believed() {
-    let mut forger = Forger::new(52);
+    let mut forger = Forger::new("addresses_that_mean_ourselves_are_not_believed");
     let listed = [[127, 0, 0, 1], [169, 254, 1, 1], [224, 0, 0, 1], [10, 0, 0, 1], [10, 7, 7, 7]];
     let listed = listed.map(|address| Parameter::from_address(address.into()));
     let (tag, cookie) = forger.cookie(&listed);
     forger.send(tag, &[&CookieEcho { cookie: &cookie }]);
-    let association = forger.world.hosts[1].endpoint.associations().next().unwrap();
+    let association = forger.association();
     let paths: Vec<_> = association.paths().map(|path| (path.address.to_string(), path.state)).collect();
     let expected = [("10.0.0.1", PathState::Active), ("10.7.7.7", PathState::Unconfirmed)];
     assert_eq!(paths, expected.map(|(address, state)| (address.to_owned(), state)));
+    forger.finish();
 }
 
 // INIT when the association exists (§5.2.2).
 
 #[test]
 fn restart_with_more_addresses_is_refused() {
-    let mut forger = Forger::established(14);
-    let other = [Parameter::from_address(address(false, 1, 0))];
+    let mut forger = Forger::established("restart_with_more_addresses_is_refused");
+    let other = [Parameter::from_address(address(CLIENT, 1))];
     let answers = forger.send(0, &[&Init { initiate_tag: 99, ..init(&other) }]);
     assert_eq!(answers[0].tag, 99);
     assert_eq!(answers[0].abort(), (vec![CauseCode::RESTART_WITH_NEW_ADDRESSES], false));
-    assert_eq!(forger.state(), Some(AssociationState::Established));
+    assert_eq!(forger.state(), AssociationState::Established);
+    forger.finish();
 }
 
 #[test]
 fn restart_changes_both_tags() {
-    let mut forger = Forger::established(15);
-    forger.events();
+    let mut forger = Forger::established("restart_changes_both_tags");
     let answers = forger.send(0, &[&Init { initiate_tag: 99, initial_tsn: Tsn(5), ..init(&[]) }]);
     let Chunk::InitAck(ack) = answers[0].only() else { panic!("no INIT ACK") };
     assert_eq!(answers[0].tag, 99);
     let (new, cookie) = (ack.0.initiate_tag, ack.state_cookie().unwrap().unwrap().to_vec());
     assert_ne!(new, forger.tag);
     // The INIT alone changes nothing.
-    let chunk = data(PEER_TSN, 0, 0, DataFlags::UNFRAGMENTED, b"x");
+    let chunk = data_chunk(PEER_TSN, 0, 0, DataFlags::UNFRAGMENTED, b"x");
     assert_eq!(forger.say(&[&chunk]).len(), 1);
     let answers = forger.send(new, &[&CookieEcho { cookie: &cookie }]);
     assert_eq!(answers[0].tag, 99);
     assert!(matches!(answers[0].chunks()[0], Chunk::CookieAck));
-    assert!(forger.events().iter().any(|event| matches!(event, Event::Restarted { .. })));
+    assert_eq!(forger.world.sides[0].restarts, 1);
     forger.dropped(forger.tag, &[&chunk], "bad_tag");
-    let again = data(5, 0, 0, DataFlags::UNFRAGMENTED, b"y");
+    let again = data_chunk(5, 0, 0, DataFlags::UNFRAGMENTED, b"y");
     let answers = forger.send(new, &[&again]);
     assert!(matches!(answers[0].only(), Chunk::Sack(sack) if sack.cumulative_tsn_ack == Tsn(5)));
     // The cookie of the first association is of no use any more.
     assert_eq!(forger.associations(), 1);
+    forger.finish();
 }
 
 // ABORT, SHUTDOWN COMPLETE (§8.5.1 B, C).
@@ -267,49 +278,52 @@ fn restart_changes_both_tags() {
 fn abort_needs_the_right_tag_for_its_t_bit() {
     let plain = Abort { tag_reflected: false, causes: CauseList::EMPTY };
     let reflected = Abort { tag_reflected: true, causes: CauseList::EMPTY };
-    let mut forger = Forger::established(16);
+    let mut forger = Forger::established("abort_needs_the_right_tag_for_its_t_bit");
     let tag = forger.tag;
     forger.dropped(PEER_TAG, &[&plain], "bad_tag");
     forger.dropped(tag, &[&reflected], "bad_tag");
     assert_eq!(forger.associations(), 1);
     assert!(forger.send(PEER_TAG, &[&reflected]).is_empty());
     assert_eq!(forger.associations(), 0);
+    forger.finish();
 
-    let mut forger = Forger::established(17);
+    let mut forger = Forger::established("abort_needs_the_right_tag_for_its_t_bit");
     assert!(forger.say(&[&plain]).is_empty());
-    assert_eq!(forger.close_reason(), Some(CloseReason::PeerAbort { cause: None, info: Bytes::new() }));
+    assert_eq!(forger.close_reason(), Some(&CloseReason::PeerAbort { cause: None, info: Bytes::new() }));
+    forger.finish();
 }
 
 #[test]
 fn shutdown_complete_counts_in_one_state_only() {
-    let mut forger = Forger::established(18);
+    let mut forger = Forger::established("shutdown_complete_counts_in_one_state_only");
     forger.say(&[&ShutdownComplete { tag_reflected: false }]);
     forger.send(PEER_TAG, &[&ShutdownComplete { tag_reflected: true }]);
-    assert_eq!(forger.state(), Some(AssociationState::Established));
+    assert_eq!(forger.state(), AssociationState::Established);
     forger.say(&[&ShutdownComplete { tag_reflected: false }, &Chunk::CookieAck]);
-    assert!(matches!(forger.handled, Handled::Dropped(discard) if discard.name() == "bad_bundle"));
+    assert_eq!(forger.discard(), Some("bad_bundle"));
+    forger.finish();
 }
 
 #[test]
 fn an_init_while_shutting_down_is_answered_with_shutdown_ack() {
-    let mut forger = Forger::established(19);
-    let association = forger.world.hosts[1].endpoint.associations().next().unwrap();
-    assert_eq!(association.outstanding_chunks(), 0);
+    let mut forger = Forger::established("an_init_while_shutting_down_is_answered_with_shutdown_ack");
+    assert_eq!(forger.association().outstanding_chunks(), 0);
     let answers = forger.say(&[&Shutdown { cumulative_tsn_ack: forger.own_tsn - 1 }]);
     assert!(matches!(answers[0].only(), Chunk::ShutdownAck));
     let answers = forger.send(0, &[&Init { initiate_tag: 99, ..init(&[]) }]);
     assert!(matches!(answers[0].only(), Chunk::ShutdownAck));
     assert_eq!(answers[0].tag, PEER_TAG);
     forger.say(&[&ShutdownComplete { tag_reflected: false }]);
-    assert_eq!(forger.close_reason(), Some(CloseReason::Shutdown));
+    assert_eq!(forger.close_reason(), Some(&CloseReason::Shutdown));
+    forger.finish();
 }
 
 // Out of the blue (§8.4). The rules themselves are tested beside their code.
 
 #[test]
 fn out_of_the_blue_packets_are_answered_with_their_own_tag() {
-    let mut forger = Forger::new(20);
-    let chunk = data(1, 0, 0, DataFlags::UNFRAGMENTED, b"x");
+    let mut forger = Forger::new("out_of_the_blue_packets_are_answered_with_their_own_tag");
+    let chunk = data_chunk(1, 0, 0, DataFlags::UNFRAGMENTED, b"x");
     let answers = forger.send(0x1234, &[&chunk]);
     assert_eq!((answers[0].tag, answers[0].abort()), (0x1234, (vec![], true)));
     let answers = forger.send(0x1234, &[&Chunk::ShutdownAck]);
@@ -317,104 +331,77 @@ fn out_of_the_blue_packets_are_answered_with_their_own_tag() {
     assert!(matches!(answers[0].only(), Chunk::ShutdownComplete(complete) if complete.tag_reflected));
     forger.dropped(0x1234, &[&Abort { tag_reflected: false, causes: CauseList::EMPTY }], "out_of_the_blue");
     forger.dropped(0x1234, &[&Chunk::CookieAck], "out_of_the_blue");
-    let multicast = Packet { source: [224, 0, 0, 1].into(), ..forger.packet(0x1234, &[&chunk]) };
+    let multicast = Forged { source: [224, 0, 0, 1].into(), ..forger.packet(0x1234, &[&chunk]) };
     assert!(forger.send_packet(multicast).is_empty());
+    forger.finish();
 }
 
-// The connecting side: host 0 is the endpoint now, and we are host 1.
-
-/// Has the endpoint of host 0 connect, and gives its INIT's tag.
-fn connecting(world: &mut World) -> u32 {
-    world.connect(0);
-    let packets = world.fetch(0);
-    let packet = SctpPacket::parse(&packets[0].bytes).unwrap();
-    match Chunk::parse(packet.chunks().next().unwrap().unwrap()).unwrap() {
-        Chunk::Init(init) => init.initiate_tag,
-        other => panic!("not an INIT: {other}"),
-    }
-}
-
-/// Answers the endpoint of host 0 from host 1; gives what it says to that.
-fn answer(world: &mut World, tag: u32, chunk: &dyn Emit) -> Vec<Answer> {
-    let association = world.hosts[0].endpoint.associations().next().unwrap();
-    let mut bytes = vec![0; 1480];
-    let header = CommonHeader { source_port: PORT, destination_port: association.local_port(), verification_tag: tag };
-    let mut writer = Writer::new(&mut bytes, header).unwrap();
-    writer.chunk(chunk).unwrap();
-    let len = writer.finish(Checksum::Compute);
-    bytes.truncate(len);
-    world.inject(0, Packet { source: address(false, 0, 1), destination: address(false, 0, 0), bytes: bytes.into() });
-    let parsed = |packet: Packet| Answer {
-        tag: SctpPacket::parse(&packet.bytes).unwrap().verification_tag,
-        bytes: packet.bytes,
-    };
-    world.fetch(0).into_iter().map(parsed).collect()
-}
+// The connecting side: we are the server now.
 
 #[test]
 fn init_ack_without_a_cookie_is_aborted() {
-    let mut world = World::new(Setup::new(40));
-    let tag = connecting(&mut world);
-    let answers = answer(&mut world, tag, &InitAck(init(&[])));
+    let mut forger = Forger::connecting("init_ack_without_a_cookie_is_aborted");
+    let answers = forger.say(&[&InitAck(init(&[]))]);
     assert_eq!((answers[0].tag, answers[0].abort()), (PEER_TAG, (vec![CauseCode::MISSING_PARAMETER], false)));
-    assert_eq!(world.hosts[0].endpoint.associations().count(), 0);
+    assert_eq!(forger.associations(), 0);
+    forger.finish();
 }
 
 #[test]
 fn init_ack_with_bad_fields_is_aborted() {
-    let mut world = World::new(Setup::new(41));
-    let tag = connecting(&mut world);
-    let answers = answer(&mut world, tag, &InitAck(Init { outbound_streams: 0, ..init(&[]) }));
+    let mut forger = Forger::connecting("init_ack_without_streams_is_aborted");
+    let answers = forger.say(&[&InitAck(Init { outbound_streams: 0, ..init(&[]) })]);
     assert_eq!((answers[0].tag, answers[0].abort()), (PEER_TAG, (vec![CauseCode::INVALID_PARAMETER], false)));
+    forger.finish();
 
-    let mut world = World::new(Setup::new(42));
-    let tag = connecting(&mut world);
-    let answers = answer(&mut world, tag, &InitAck(Init { initiate_tag: 0, ..init(&[]) }));
-    assert_eq!((answers[0].tag, answers[0].abort()), (tag, (vec![CauseCode::INVALID_PARAMETER], true)));
+    let mut forger = Forger::connecting("init_ack_without_a_tag_is_aborted");
+    let answers = forger.say(&[&InitAck(Init { initiate_tag: 0, ..init(&[]) })]);
+    assert_eq!((answers[0].tag, answers[0].abort()), (forger.tag, (vec![CauseCode::INVALID_PARAMETER], true)));
+    forger.finish();
 }
 
 #[test]
 fn parameters_of_init_ack_that_are_unknown_are_reported_with_the_cookie() {
-    let mut world = World::new(Setup::new(43));
-    let tag = connecting(&mut world);
+    let mut forger = Forger::connecting("unknown_parameters_of_init_ack");
     let mut chunk = vec![2, 0, 0, 36];
     for field in [PEER_TAG, 100_000, (10 << 16) | 10, PEER_TSN] {
         chunk.extend_from_slice(&field.to_be_bytes());
     }
     chunk.extend_from_slice(&[0, 7, 0, 8, 1, 2, 3, 4]);
     chunk.extend_from_slice(&[0xc0, 0x99, 0, 8, 5, 6, 7, 8]);
-    let answers = answer(&mut world, tag, &Raw(chunk));
+    let answers = forger.say(&[&Raw(chunk)]);
     let chunks = answers[0].chunks();
     let [Chunk::CookieEcho(echo), Chunk::Error(error)] = &chunks[..] else { panic!("{chunks:?}") };
     assert_eq!(echo.cookie, [1, 2, 3, 4]);
     assert_eq!(codes(&error.causes), [CauseCode::UNRECOGNIZED_PARAMETERS]);
+    forger.finish();
 }
 
 #[test]
 fn a_shutdown_ack_of_the_past_is_completed() {
-    let mut world = World::new(Setup::new(44));
-    let tag = connecting(&mut world);
-    for tag in [tag, 0x5555] {
-        let answers = answer(&mut world, tag, &Chunk::ShutdownAck);
+    let mut forger = Forger::connecting("a_shutdown_ack_of_the_past_is_completed");
+    for tag in [forger.tag, 0x5555] {
+        let answers = forger.send(tag, &[&Chunk::ShutdownAck]);
         assert_eq!(answers[0].tag, tag);
         assert!(matches!(answers[0].only(), Chunk::ShutdownComplete(complete) if complete.tag_reflected));
     }
-    assert_eq!(world.association(0).state(), AssociationState::CookieWait);
+    assert_eq!(forger.state(), AssociationState::CookieWait);
+    forger.finish();
 }
 
 #[test]
 fn chunks_that_come_too_early_change_nothing() {
-    let mut world = World::new(Setup::new(45));
-    let tag = connecting(&mut world);
+    let mut forger = Forger::connecting("chunks_that_come_too_early_change_nothing");
     let early: [&dyn Emit; 5] = [
         &Chunk::CookieAck,
         &Shutdown { cumulative_tsn_ack: Tsn(1) },
-        &data(1, 0, 0, DataFlags::UNFRAGMENTED, b"x"),
+        &data_chunk(1, 0, 0, DataFlags::UNFRAGMENTED, b"x"),
         &Heartbeat { info: b"1" },
         &ShutdownComplete { tag_reflected: false },
     ];
     for chunk in early {
-        assert!(answer(&mut world, tag, chunk).is_empty());
-        assert_eq!(world.association(0).state(), AssociationState::CookieWait);
+        assert!(forger.say(&[chunk]).is_empty());
+        assert_eq!(forger.state(), AssociationState::CookieWait);
     }
+    forger.finish();
 }
