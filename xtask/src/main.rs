@@ -9,6 +9,7 @@ mod cargo;
 mod demo;
 mod deploy;
 mod lab;
+mod rfc;
 mod setup;
 mod test;
 
@@ -39,6 +40,8 @@ enum Task {
     Lab(lab::Options),
     /// Runs all checks and tests, the quick ones first.
     Test(test::Options),
+    /// Shows which requirements of RFC 9260 are met and tested, where, and which are not.
+    Rfc(rfc::Options),
     /// Measures our stack and usrsctp on the same cable.
     Bench(bench::Options),
     /// Installs the `sctp` command here or on another machine.
@@ -71,6 +74,7 @@ fn run(task: Task) -> Result<()> {
         Task::Demo(options) => demo::run(&options),
         Task::Lab(options) => lab::run(&options),
         Task::Test(options) => test::run(&options),
+        Task::Rfc(options) => rfc::run(&options),
         Task::Bench(options) => bench::run(&options),
         Task::Deploy(options) => deploy::run(&options),
     }
