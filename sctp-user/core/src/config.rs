@@ -296,11 +296,16 @@ impl AssociationConfig {
             true => Ok(()),
             false => Err(ConfigError { setting, allowed }),
         };
+        //= RFC 9260 §3.3.2: "The value of 0 MUST NOT be used."
         check(self.outbound_streams >= 1, "outbound_streams", "1 to 65535")?;
+        //= RFC 9260 §3.3.2: "The value 0 MUST NOT be used."
+        //= RFC 9260 §3.3.3: "The value 0 MUST NOT be used."
         check(self.max_inbound_streams >= 1, "max_inbound_streams", "1 to 65535")?;
         check(
             (4380..=1 << 30).contains(&self.receive_buffer),
             "receive_buffer",
+            //= RFC 9260 §3.3.2: "The Advertised Receiver Window Credit MUST NOT be smaller than 1500."
+            //= RFC 9260 §3.3.3: "The Advertised Receiver Window Credit MUST NOT be smaller than 1500."
             "4380 bytes (RFC 9260 §6 asks for 1500 at least) to 1 GiB",
         )?;
         check((1..=1 << 30).contains(&self.send_buffer), "send_buffer", "1 byte to 1 GiB")?;
@@ -314,6 +319,9 @@ impl AssociationConfig {
         check(self.rto_max <= Duration::from_secs(3600), "rto_max", "up to one hour")?;
         check((self.rto_min..=self.rto_max).contains(&self.rto_initial), "rto_initial", "between rto_min and rto_max")?;
         check(self.init_rto_max >= self.rto_initial, "init_rto_max", "rto_initial or more")?;
+        //= RFC 9260 §6.2: "An implementation MUST NOT allow the maximum delay (protocol parameter 'SACK.Delay') to be
+        //= configured to be more than 500 ms."
+        //= RFC 9260 §6.2: "but MUST NOT raise it above 500 ms"
         check(self.sack_delay < Duration::from_millis(500), "sack_delay", "below 500 ms (RFC 9260 §6.2)")?;
         check(self.sack_every >= 1, "sack_every", "1 or more")?;
         check(self.max_burst >= 1, "max_burst", "1 or more")?;
@@ -321,6 +329,12 @@ impl AssociationConfig {
         check((1..=255).contains(&self.max_paths), "max_paths", "1 to 255")?;
         check((1..=8192).contains(&self.max_gaps), "max_gaps", "1 to 8192")?;
         check(self.max_partial_messages >= 1, "max_partial_messages", "1 or more")?;
+        //= RFC 9260 §1.6: "An endpoint SHOULD NOT transmit a DATA chunk with a TSN that is more than 2^31 - 1 above the
+        //= beginning TSN of its current send window."
+        //= RFC 9260 §6.1: "The data sender MUST NOT use a TSN that is more than 2^31 - 1 above the beginning TSN of the
+        //= current send window."
+        //= RFC 9260 §6.1: "For each stream, the data sender MUST NOT have more than 2^16 - 1 ordered user messages in
+        //= the current send window."
         check((1..=65_535).contains(&self.max_outstanding), "max_outstanding", "1 to 65535")?;
         if let Some(interval) = self.heartbeat_interval {
             check(interval >= Duration::from_millis(10), "heartbeat_interval", "10 ms or more, or none")?;
@@ -330,6 +344,8 @@ impl AssociationConfig {
 
     /// The time that T5-shutdown-guard runs.
     pub(crate) fn shutdown_guard(&self) -> Duration {
+        //= RFC 9260 §9.2: "If the T5-shutdown-guard timer is used, it SHOULD be set to the RECOMMENDED value of 5 times
+        //= 'RTO.Max'."
         self.shutdown_guard.unwrap_or(self.rto_max * 5)
     }
 }
@@ -370,6 +386,9 @@ mod tests {
         }
     }
 
+    //= test RFC 9260 §6.2: "An implementation MUST NOT allow the maximum delay (protocol parameter 'SACK.Delay') to be
+    //= configured to be more than 500 ms."
+    //= test RFC 9260 §6.2: "but MUST NOT raise it above 500 ms"
     #[test]
     fn nonsense_is_named() {
         let config = AssociationConfig { rto_max: Duration::from_millis(1), ..AssociationConfig::rfc() };

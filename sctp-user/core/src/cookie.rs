@@ -67,6 +67,8 @@ pub(crate) struct Cookie {
     /// Streams negotiated (§5.1.1): min(our OS, its MIS) and min(its OS, our MIS).
     pub(crate) outbound_streams: u16,
     pub(crate) inbound_streams: u16,
+    //= RFC 9260 §5.1.3: "The State Cookie SHOULD also contain a timestamp on when the State Cookie is created and the
+    //= lifespan of the State Cookie"
     pub(crate) created: Instant,
     pub(crate) lifetime: Duration,
     /// Where the INIT came from, so where the INIT ACK went: the address that is confirmed by the cookie's return (§5.4).
@@ -101,6 +103,10 @@ impl CookieJar {
     }
 
     /// Writes a cookie with its MAC.
+    //= RFC 9260 §5.1.3: "Inside this State Cookie, the sender MUST include a MAC"
+    //= RFC 9260 §3.3.3.1.1: "This parameter value MUST contain all the necessary state and parameter information …
+    //= along with a Message Authentication Code (MAC)"
+    //= RFC 9260 §5.1.3: "A MAC with acceptable security properties SHOULD be used."
     pub(crate) fn seal(&mut self, cookie: &Cookie, now: Instant, rng: &mut impl Rng) -> SmallVec<[u8; 128]> {
         self.rotate(now, rng);
         let mut bytes = cookie.encode(self.number);
@@ -119,9 +125,13 @@ impl CookieJar {
         let key = match self.number.wrapping_sub(body[1]) {
             0 => &self.keys[0],
             1 => &self.keys[1],
+            //= RFC 9260 §5.1.5: "the secret key to use is not available anymore, the packet containing the COOKIE ECHO
+            //= chunk MUST be silently discarded"
             _ => return Err(CookieError::NotOurs),
         };
         // Compared as one number, so there is no position to find out about.
+        //= RFC 9260 §5.1.5: "If this comparison fails, the SCTP packet, including the COOKIE ECHO chunk and any DATA
+        //= chunks, MUST be silently discarded."
         if mac(key, body).to_be_bytes() != sealed || body[0] != VERSION {
             return Err(CookieError::NotOurs);
         }
@@ -131,6 +141,7 @@ impl CookieJar {
     fn rotate(&mut self, now: Instant, rng: &mut impl Rng) {
         let since = *self.rotated.get_or_insert(now);
         let age = now - since;
+        //= RFC 9260 §5.1.3: "The secret key SHOULD be changed reasonably frequently"
         if age >= self.key_lifetime {
             self.keys[1] = self.keys[0];
             self.keys[0] = draw(rng);
@@ -151,6 +162,9 @@ impl Cookie {
         (age > self.lifetime).then(|| age - self.lifetime)
     }
 
+    //= RFC 9260 §5.1.3: "it MUST NOT contain information that is not being envisioned to be shared"
+    //= RFC 9260 §5.1.3: "An implementation SHOULD make the cookie as small as possible"
+    //= RFC 9260 §3.3.11: "An implementation SHOULD make the cookie as small as possible"
     fn encode(&self, key: u8) -> SmallVec<[u8; 128]> {
         let mut bytes = SmallVec::new();
         bytes.extend_from_slice(&[VERSION, key, self.addresses.len() as u8, 0]);
@@ -209,6 +223,8 @@ impl Cookie {
     }
 }
 
+//= RFC 9260 §5.1.3: "The secret key SHOULD be random"
+//= RFC 9260 §14.1: "This SHOULD be a cryptographic quality random number with a sufficient length."
 fn draw(rng: &mut impl Rng) -> HashKey {
     [rng.next_u64(), rng.next_u64()]
 }
@@ -260,6 +276,9 @@ mod tests {
         (CookieJar::new(Duration::from_secs(600), &mut rng), rng)
     }
 
+    //= test RFC 9260 §3.3.3.1.1: "This parameter value MUST contain all the necessary state and parameter information"
+    //= test RFC 9260 §5.1.3: "The State Cookie SHOULD also contain a timestamp on when the State Cookie is created and
+    //= the lifespan"
     #[test]
     fn comes_back_as_it_was() {
         let (mut jar, mut rng) = jar();
@@ -270,6 +289,8 @@ mod tests {
         assert_eq!(jar.open(&sealed), Ok(cookie()), "padding that was counted");
     }
 
+    //= test RFC 9260 §5.1.3: "Inside this State Cookie, the sender MUST include a MAC"
+    //= test RFC 9260 §5.1.5: "If this comparison fails, the SCTP packet … MUST be silently discarded"
     #[test]
     fn any_changed_bit_is_refused() {
         let (mut jar, mut rng) = jar();
@@ -284,6 +305,9 @@ mod tests {
         }
     }
 
+    //= test RFC 9260 §5.1.3: "The secret key SHOULD be changed reasonably frequently"
+    //= test RFC 9260 §5.1.5: "the secret key to use is not available anymore, the packet containing the COOKIE ECHO
+    //= chunk MUST be silently discarded"
     #[test]
     fn keys_live_for_two_periods() {
         let (mut jar, mut rng) = jar();

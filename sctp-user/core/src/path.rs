@@ -27,13 +27,17 @@ pub(crate) struct Path {
     pub(crate) source: Option<IpAddr>,
     pub(crate) state: PathState,
     pub(crate) rtt: RttEstimator,
+    //= RFC 9260 §7.2: "an SCTP sender MUST keep a set of the control variables cwnd, ssthresh, and partial_bytes_acked
+    //= for EACH destination address"
     pub(crate) controller: AnyController,
+    //= RFC 9260 §8.2: "an endpoint SHOULD keep an error counter for each of the destination transport addresses"
     /// Consecutive timeouts and unanswered heartbeats (§8.2).
     pub(crate) error_count: u32,
     /// When T3-rtx expires, if it runs (§6.3.2).
     pub(crate) t3: Option<Instant>,
     pub(crate) heartbeat: Heartbeat,
     /// PMTU in bytes, with the IP header.
+    //= RFC 9260 §7.3: "An endpoint MUST maintain separate PMTU estimates for each destination address of its peer."
     pub(crate) mtu: u16,
     /// When something was last sent that measures the path: DATA for the first time, or a HEARTBEAT (§8.3).
     pub(crate) last_measured: Instant,
@@ -115,6 +119,12 @@ impl Path {
 
     /// Whether a packet with DATA may be sent now, with `flight` bytes in flight (§6.1 B, §7.2.3).
     pub(crate) fn has_window(&self, flight: u32) -> bool {
+        //= RFC 9260 §6.1: "the sender MUST NOT transmit new data to a given transport address if it has cwnd + (PMDCS -
+        //= 1) or more bytes of data outstanding"
+        //= RFC 9260 §6.1: "the sender SHOULD exceed cwnd by up to (PMDCS - 1) bytes on a new data transmission if the
+        //= flightsize does not currently reach cwnd"
+        //= RFC 9260 §6.1: "The breach of cwnd MUST constitute one packet only."
+        //= RFC 9260 §7.2.1: "A limited overbooking as described in rule B in Section 6.1 SHOULD be supported."
         if self.one_packet { flight == 0 } else { flight < self.controller.window() }
     }
 
@@ -199,6 +209,11 @@ impl Paths {
 
     /// Where new DATA goes: the primary path, or while it is not active one that is (§6.4.1), or what looks least broken.
     pub(crate) fn for_data(&self) -> usize {
+        //= RFC 9260 §6.4: "By default, an endpoint SHOULD always transmit to the primary path"
+        //= RFC 9260 §6.4.1: "the SCTP endpoint SHOULD try to send the data to an alternate active destination transport
+        //= address if one exists"
+        //= RFC 9260 §8.2: "only ONE transport address SHOULD be chosen and used as the new destination transport
+        //= address"
         if self.list[self.primary].is_active() {
             return self.primary;
         }
@@ -212,6 +227,8 @@ impl Paths {
 
     /// Where to send again what timed out on `last`: another active path if there is one (§6.4).
     pub(crate) fn alternate(&self, last: usize) -> usize {
+        //= RFC 9260 §6.4: "an endpoint SHOULD try to retransmit a chunk that timed out to an active destination
+        //= transport address that is different from the last destination address"
         let others = self.list.iter().enumerate().filter(|(at, path)| *at != last && path.is_active());
         match others.min_by_key(|(at, path)| (path.error_count, *at != self.primary)) {
             Some((at, _)) => at,
@@ -229,6 +246,8 @@ impl Paths {
         self.update_max_chunk();
     }
 
+    //= RFC 9260 §7.3: "The sender SHOULD track an AMDCS that will be the smallest PMDCS discovered for all of the
+    //= peer's destination addresses."
     fn update_max_chunk(&mut self) {
         let smallest = self.list.iter().map(Path::max_packet).min().unwrap_or(self.max_packet);
         self.max_chunk = (smallest.min(self.max_packet) - COMMON_HEADER) & !3;
@@ -342,6 +361,12 @@ mod tests {
         assert_eq!(rtt.rto(), Duration::from_millis(10));
     }
 
+    //= test RFC 9260 §6.4: "By default, an endpoint SHOULD always transmit to the primary path"
+    //= test RFC 9260 §6.4.1: "the SCTP endpoint SHOULD try to send the data to an alternate active destination
+    //= transport address if one exists"
+    //= test RFC 9260 §6.4: "an endpoint SHOULD try to retransmit a chunk that timed out to an active destination
+    //= transport address that is different"
+    //= test RFC 9260 §8.2: "only ONE transport address SHOULD be chosen"
     #[test]
     fn data_leaves_an_inactive_primary() {
         let mut paths = Paths::new(path([10, 0, 0, 1], PathState::Active), 1480);
@@ -356,6 +381,9 @@ mod tests {
         assert_eq!(paths.find(IpAddr::from([10, 0, 0, 3])), Some(2));
     }
 
+    //= test RFC 9260 §6.1: "the sender MUST NOT transmit new data to a given transport address if it has cwnd + (PMDCS
+    //= - 1) or more bytes of data outstanding"
+    //= test RFC 9260 §6.1: "the sender SHOULD exceed cwnd by up to (PMDCS - 1) bytes"
     #[test]
     fn one_packet_after_a_timeout() {
         let mut path = path([10, 0, 0, 1], PathState::Active);

@@ -15,6 +15,9 @@
 use core::fmt;
 use core::ops::{Add, AddAssign, Sub, SubAssign};
 
+//= RFC 9260 §1.6: "all arithmetic dealing with Transmission Sequence Numbers MUST be performed modulo 2^32"
+//= RFC 9260 §1.6: "Comparisons and arithmetic on TSNs in this document SHOULD use Serial Number Arithmetic"
+//= RFC 9260 §1.6: "Any arithmetic done on Stream Sequence Numbers SHOULD use Serial Number Arithmetic"
 macro_rules! serial {
     ($(#[$doc:meta])* $name:ident, $unsigned:ty, $signed:ty) => {
         $(#[$doc])*
@@ -32,6 +35,9 @@ macro_rules! serial {
             /// The number that comes after this one; the largest is followed by zero.
             #[inline]
             #[must_use]
+            //= RFC 9260 §1.6: "the next TSN a DATA chunk MUST use after transmitting TSN = 2^32 - 1 is TSN = 0"
+            //= RFC 9260 §6.5: "when the Stream Sequence Number reaches the value 65535, the next Stream Sequence Number
+            //= MUST be set to 0"
             pub const fn next(self) -> Self {
                 Self(self.0.wrapping_add(1))
             }
@@ -160,6 +166,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    //= test RFC 9260 §1.6: "all arithmetic dealing with Transmission Sequence Numbers MUST be performed modulo 2^32"
+    //= test RFC 9260 §1.6: "Comparisons and arithmetic on TSNs in this document SHOULD use Serial Number Arithmetic"
     #[test]
     fn order_across_the_wrap() {
         let last = Tsn(u32::MAX);
@@ -207,6 +215,7 @@ mod tests {
             prop_assert_eq!(i64::from(b.distance(a)), -i64::from(steps));
         }
 
+        //= test RFC 9260 §1.6: "Any arithmetic done on Stream Sequence Numbers SHOULD use Serial Number Arithmetic"
         #[test]
         fn ssn_steps_in_reach_are_ordered(base: u16, steps in 1_u16..(1 << 15)) {
             let (a, b) = (Ssn(base), Ssn(base) + steps);

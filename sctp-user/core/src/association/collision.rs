@@ -45,8 +45,11 @@ pub(crate) fn resolve(cookie: CookieTags, own: OwnTags) -> Collision {
     match (local, peer) {
         (true, true) => Collision::Same,
         (true, false) => Collision::BothInitiated,
+        //= RFC 9260 §5.2.4: "The cookie SHOULD be silently discarded."
+        //= RFC 9260 §5.2.4: "The endpoint SHOULD NOT change states and SHOULD leave any timers running."
         (false, true) if no_ties => Collision::Late,
         (false, false) if ties => Collision::Restart,
+        //= RFC 9260 §5.2.4: "For any case not shown in Table 12, the cookie SHOULD be silently discarded."
         _ => Collision::Unknown,
     }
 }
@@ -94,6 +97,7 @@ mod tests {
         }
     }
 
+    //= test RFC 9260 §5.2.4: "For any case not shown in Table 12, the cookie SHOULD be silently discarded."
     #[test]
     fn what_is_not_in_the_table_is_discarded() {
         // X X with ties that do not match, or match in part, or are absent.

@@ -83,16 +83,24 @@ impl State {
 
     /// "Data transmission MUST only happen in the ESTABLISHED, SHUTDOWN-PENDING, and SHUTDOWN-RECEIVED states" (§6).
     pub(crate) fn may_send_data(&self) -> bool {
+        //= RFC 9260 §6: "Data transmission MUST only happen in the ESTABLISHED, SHUTDOWN-PENDING, and SHUTDOWN-RECEIVED
+        //= states."
         matches!(self, Self::Established | Self::ShutdownPending | Self::ShutdownReceived)
     }
 
     /// "DATA chunks MUST only be received … in ESTABLISHED, SHUTDOWN-PENDING, and SHUTDOWN-SENT states" (§6).
     pub(crate) fn may_receive_data(&self) -> bool {
+        //= RFC 9260 §6: "DATA chunks MUST only be received according to the rules below in ESTABLISHED,
+        //= SHUTDOWN-PENDING, and SHUTDOWN-SENT states."
+        //= RFC 9260 §6: "A DATA chunk received in any other state SHOULD be discarded."
         matches!(self, Self::Established | Self::ShutdownPending | Self::ShutdownSent(_))
     }
 
     /// SACKs are processed where DATA is sent, and in COOKIE-ECHOED because DATA goes with the COOKIE ECHO (§6).
     pub(crate) fn may_receive_sack(&self) -> bool {
+        //= RFC 9260 §6: "A SACK chunk MUST be processed in ESTABLISHED, SHUTDOWN-PENDING, and SHUTDOWN-RECEIVED
+        //= states."
+        //= RFC 9260 §6: "A SACK chunk received in any other state SHOULD be discarded."
         self.may_send_data() || matches!(self, Self::CookieEchoed(_))
     }
 

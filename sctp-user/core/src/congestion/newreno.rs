@@ -23,7 +23,10 @@ impl NewReno {
     /// A new path: min(4 × PMDCS, max(2 × PMDCS, 4404 or 4344)), §7.2.1.
     pub(crate) fn new(max_chunk: u32, is_ipv4: bool) -> Self {
         let floor = if is_ipv4 { 4404 } else { 4344 };
+        //= RFC 9260 §7.2.1: "The initial cwnd before data transmission MUST be set to min(4 * PMDCS, max(2 * PMDCS,
+        //= 4404)) bytes if the peer address is an IPv4 address"
         let window = (4 * max_chunk).min((2 * max_chunk).max(floor));
+        //= RFC 9260 §7.2.1: "The initial value of ssthresh SHOULD be arbitrarily high"
         Self { window, threshold: MAX_WINDOW, partial_bytes_acked: 0, max_chunk, after_timeout: false }
     }
 
@@ -45,13 +48,23 @@ impl Controller for NewReno {
         let Acknowledged { bytes, window_used, in_fast_recovery, all } = acknowledged;
         if self.window <= self.threshold {
             // "only if the current congestion window is being fully utilized and the data sender is not in Fast Recovery"
+            //= RFC 9260 §7.2.1: "an SCTP endpoint MUST use the slow-start algorithm to increase cwnd only if the
+            //= current congestion window is being fully utilized and the data sender is not in Fast Recovery"
+            //= RFC 9260 §7.2.1: "otherwise, the cwnd MUST NOT be increased"
             if window_used && !in_fast_recovery {
                 let packets = if self.after_timeout { 1 } else { SLOW_START_PACKETS };
+                //= RFC 9260 §7.2.1: "If these conditions are met, then cwnd MUST be increased by, at most, the lesser
+                //= of"
                 self.window = (self.window + bytes.min(packets * self.max_chunk)).min(MAX_WINDOW);
             }
         } else {
             self.after_timeout = false;
             self.partial_bytes_acked = self.partial_bytes_acked.saturating_add(bytes);
+            //= RFC 9260 §7.2.2: "cwnd SHOULD be incremented by PMDCS per RTT if the sender has cwnd or more bytes of
+            //= data outstanding"
+            //= RFC 9260 §7.2.2: "SCTP SHOULD increment cwnd by PMDCS once per RTT when the sender has cwnd or more
+            //= bytes of data outstanding"
+            //= RFC 9260 §7.2.2: "SCTP MUST NOT increment cwnd by more than PMDCS per RTT."
             if self.partial_bytes_acked >= self.window {
                 if window_used {
                     self.partial_bytes_acked -= self.window;
@@ -68,12 +81,16 @@ impl Controller for NewReno {
         }
     }
 
+    //= RFC 9260 §7.2.3: "Upon detection of packet losses from SACK chunks (see Section 7.2.4), an endpoint SHOULD do
+    //= the following:"
     fn on_loss(&mut self) {
         self.threshold = self.reduced();
         self.window = self.threshold;
         self.partial_bytes_acked = 0;
     }
 
+    //= RFC 9260 §7.2.3: "When the T3-rtx timer expires on an address, SCTP SHOULD perform slow start by:"
+    //= RFC 9260 §7.2.1: "The initial cwnd after a retransmission timeout MUST be no more than PMDCS"
     fn on_timeout(&mut self) {
         self.threshold = self.reduced();
         self.window = self.max_chunk;
@@ -86,7 +103,14 @@ impl Controller for NewReno {
             return;
         }
         // "Before the first cwnd adjustment, the ssthresh of the transport address SHOULD be set to the cwnd."
+        //= RFC 9260 §7.2.1: "Before the first cwnd adjustment, the ssthresh of the transport address SHOULD be set to
+        //= the cwnd."
         self.threshold = self.window;
+        //= RFC 9260 §7.1: "The parameters SHOULD decay if the address is not used for a long enough time period."
+        //= RFC 9260 §7.2.1: "While the endpoint does not transmit data on a given transport address, the cwnd of the
+        //= transport address SHOULD be adjusted to max(cwnd / 2, 4 * PMDCS) once per RTO."
+        //= RFC 9260 §7.2.2: "when the sender does not transmit DATA chunks on a given transport address, the cwnd of
+        //= the transport address SHOULD be adjusted to max(cwnd / 2, 4 * PMDCS) per RTO"
         self.window = (self.window >> periods.min(31)).max(4 * self.max_chunk);
     }
 
@@ -106,6 +130,8 @@ mod tests {
         Acknowledged { bytes, window_used: true, in_fast_recovery: false, all: false }
     }
 
+    //= test RFC 9260 §7.2.1: "The initial cwnd before data transmission MUST be set to min(4 * PMDCS, max(2 * PMDCS,
+    //= 4404)) bytes if the peer address is an IPv4 address"
     #[test]
     fn initial_window_of_the_rfc() {
         assert_eq!(NewReno::new(1468, true).window(), 4404);
@@ -114,6 +140,10 @@ mod tests {
         assert_eq!(NewReno::new(8968, true).window(), 2 * 8968);
     }
 
+    //= test RFC 9260 §7.2.1: "an SCTP endpoint MUST use the slow-start algorithm to increase cwnd only if the current
+    //= congestion window is being fully utilized"
+    //= test RFC 9260 §7.2.1: "otherwise, the cwnd MUST NOT be increased"
+    //= test RFC 9260 §7.2.1: "If these conditions are met, then cwnd MUST be increased by, at most, the lesser of"
     #[test]
     fn slow_start_is_bounded_and_needs_a_full_window() {
         let mut newreno = NewReno::new(CHUNK, true);
@@ -129,6 +159,12 @@ mod tests {
         }
     }
 
+    //= test RFC 9260 §7.2.3: "Upon detection of packet losses from SACK chunks (see Section 7.2.4), an endpoint SHOULD
+    //= do the following:"
+    //= test RFC 9260 §7.2.2: "SCTP SHOULD increment cwnd by PMDCS once per RTT when the sender has cwnd or more bytes
+    //= of data outstanding"
+    //= test RFC 9260 §7.2.2: "cwnd SHOULD be incremented by PMDCS per RTT"
+    //= test RFC 9260 §7.2.2: "SCTP MUST NOT increment cwnd by more than PMDCS per RTT."
     #[test]
     fn loss_halves_and_avoidance_adds_one_chunk_for_each_window() {
         let mut newreno = NewReno::new(CHUNK, true);
@@ -159,6 +195,8 @@ mod tests {
         assert_eq!(newreno.partial_bytes_acked, 4404);
     }
 
+    //= test RFC 9260 §7.2.3: "When the T3-rtx timer expires on an address, SCTP SHOULD perform slow start by:"
+    //= test RFC 9260 §7.2.1: "The initial cwnd after a retransmission timeout MUST be no more than PMDCS"
     #[test]
     fn timeout_begins_again_with_one_chunk() {
         let mut newreno = NewReno::new(CHUNK, true);
@@ -172,6 +210,12 @@ mod tests {
         assert_eq!(newreno.threshold(), 4 * CHUNK);
     }
 
+    //= test RFC 9260 §7.1: "The parameters SHOULD decay if the address is not used"
+    //= test RFC 9260 §7.2.1: "the cwnd of the transport address SHOULD be adjusted to max(cwnd / 2, 4 * PMDCS) once per
+    //= RTO"
+    //= test RFC 9260 §7.2.1: "Before the first cwnd adjustment, the ssthresh of the transport address SHOULD be set to
+    //= the cwnd."
+    //= test RFC 9260 §7.2.2: "the cwnd of the transport address SHOULD be adjusted to max(cwnd / 2, 4 * PMDCS) per RTO"
     #[test]
     fn idleness_decays_to_four_chunks() {
         let mut newreno = NewReno::new(CHUNK, true);

@@ -79,6 +79,7 @@ impl OutboundChunk {
     }
 
     /// Its size as congestion control counts it: with header and padding (RFC 9260 §7.2).
+    //= RFC 9260 §7.2: "the length of the DATA chunk, including the padding, SHOULD be used"
     pub(crate) fn size(&self) -> u32 {
         (DATA_CHUNK_HEADER + padded(self.payload.len())) as u32
     }
@@ -191,6 +192,8 @@ impl Outstanding {
     }
 
     /// The TSN of the next new chunk.
+    //= RFC 9260 §3.3.1: "The TSNs of DATA chunks sent SHOULD be strictly sequential."
+    //= RFC 9260 §6.9: "The transmitter MUST then assign, in sequence, a separate TSN to each of the DATA chunks"
     pub(crate) fn next_tsn(&self) -> Tsn {
         self.cumulative.next() + self.chunks.len() as u32
     }
@@ -309,6 +312,7 @@ impl Outstanding {
     }
 
     /// Processes the Cumulative TSN Ack of a SHUTDOWN, which has no Gap Ack Blocks to renege on (RFC 9260 §3.3.8).
+    //= RFC 9260 §3.3.8: "the receiver of the SHUTDOWN chunk MUST NOT interpret the lack of a Gap Ack Block as a renege"
     pub(crate) fn acknowledge_cumulatively(&mut self, cumulative: Tsn) -> Result<Acknowledged, NeverSent> {
         let mut outcome = self.begin(cumulative)?;
         self.advance(cumulative, &mut outcome);
@@ -359,6 +363,8 @@ impl Outstanding {
     }
 
     fn begin(&mut self, cumulative: Tsn) -> Result<Acknowledged, NeverSent> {
+        //= RFC 9260 §12.4: "An SCTP implementation MUST abort the association if it receives a SACK chunk acknowledging
+        //= a TSN that has not been sent."
         if cumulative.follows_or_is(self.next_tsn()) {
             return Err(NeverSent);
         }
@@ -382,6 +388,8 @@ impl Outstanding {
         outcome.advanced = true;
         let mut highest = None;
         for step in 1..=count.unsigned_abs() {
+            //= RFC 9260 §6.7: "the endpoint MUST remove all DATA chunks that have been acknowledged by the SACK chunk's
+            //= Cumulative TSN Ack from its transmit queue"
             let Some(chunk) = self.chunks.pop_front() else { break };
             outcome.released += chunk.payload.len() + if chunk.ending { MESSAGE_OVERHEAD } else { 0 };
             if chunk.status == Status::Acknowledged {
@@ -518,6 +526,12 @@ impl Outstanding {
     }
 
     /// Counts one miss indication for everything missing below `reference`; marks as lost what has three (RFC 9260 §7.2.4).
+    //= RFC 9260 §6.7: "All DATA chunks with TSNs not included in the Gap Ack Blocks that are smaller than the
+    //= highest-acknowledged TSN reported in the SACK chunk MUST be treated as "missing""
+    //= RFC 9260 §6.7: "The number of "missing" reports for each outstanding DATA chunk MUST be recorded by the data
+    //= sender"
+    //= RFC 9260 §7.2.4: "it SHOULD wait for two further miss indications"
+    //= RFC 9260 §7.2.4: "Miss indications SHOULD follow the Highest TSN Newly Acknowledged (HTNA) algorithm."
     fn count_misses(&mut self, reference: Tsn, outcome: &mut Acknowledged) {
         let [first, second, third] = self.highest;
         self.highest = if reference.follows_or_is(first) {

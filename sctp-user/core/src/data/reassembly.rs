@@ -70,6 +70,9 @@ impl Reassembly {
     }
 
     /// Adds a fragment whose TSN has not been received before; gives the message if it completes one.
+    //= RFC 9260 §6.9: "An endpoint MUST recognize fragmented DATA chunks by examining the B/E bits in each of the
+    //= received DATA chunks and queue the fragmented DATA chunks for reassembly."
+    //= RFC 9260 §6.9: "it MUST support reassembly when receiving DATA chunks"
     pub(crate) fn insert(
         &mut self,
         head: FragmentHead,
@@ -236,6 +239,8 @@ mod tests {
         all
     }
 
+    //= test RFC 9260 §6.9: "An endpoint MUST recognize fragmented DATA chunks by examining the B/E bits"
+    //= test RFC 9260 §6.9: "it MUST support reassembly when receiving DATA chunks"
     #[test]
     fn completes_in_any_order() {
         for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {

@@ -33,6 +33,8 @@ struct Stream {
 }
 
 impl Stream {
+    //= RFC 9260 §6.5: "The Stream Sequence Number in all the outgoing streams MUST start from 0 when the association is
+    //= established."
     const EMPTY: Self = Self { first: NONE, last: NONE, ssn: Ssn(0) };
 }
 
@@ -65,6 +67,9 @@ pub(crate) struct SendQueue {
     /// that has messages with [`StreamScheduler::RoundRobin`].
     turns: VecDeque<u16>,
     scheduler: StreamScheduler,
+    //= RFC 9260 §3.3.1: "the TSNs for each fragment of a fragmented user message MUST be strictly sequential"
+    //= RFC 9260 §6.9: "The transmitter MUST then assign, in sequence, a separate TSN to each of the DATA chunks in the
+    //= series."
     begun: Option<Begun>,
     /// Bytes of user data that wait.
     bytes: usize,
@@ -132,12 +137,19 @@ impl SendQueue {
         let beginning = begun.offset == 0;
         let left = message.payload.len() - begun.offset;
         let ending = left <= max;
+        //= RFC 9260 §6.9: "The data sender MUST break the user message into a series of DATA chunks."
+        //= RFC 9260 §6: "an endpoint MUST fragment large user messages into multiple DATA chunks"
         let payload = match (beginning, ending) {
             (true, true) => core::mem::take(&mut message.payload),
             _ => message.payload.slice(begun.offset..begun.offset + left.min(max)),
         };
         self.bytes -= payload.len();
         begun.offset += payload.len();
+        //= RFC 9260 §3.3.1: "the same Stream Sequence Number MUST be carried in each of the fragments"
+        //= RFC 9260 §3.3.1: "If an unordered user message is fragmented, each fragment of the message MUST have its U
+        //= bit set to 1."
+        //= RFC 9260 §3.3.1: "This field MUST be sent even in fragmented DATA chunks"
+        //= RFC 9260 §6.9: "then the U flag of each DATA chunk of the user message MUST be set to 1"
         let chunk = OutboundChunk::new(
             payload,
             message.context,
@@ -199,6 +211,9 @@ impl SendQueue {
         }
         let ssn = stream.ssn;
         // Unordered messages do not count (RFC 9260 §6.5).
+        //= RFC 9260 §6.5: "The Stream Sequence Number of an outgoing stream MUST be incremented by 1 for each ordered
+        //= user message sent"
+        //= RFC 9260 §6.5: "For unordered user messages, the Stream Sequence Number MUST NOT be changed."
         if !message.unordered {
             stream.ssn = ssn.next();
         }
@@ -222,6 +237,10 @@ mod tests {
             .collect()
     }
 
+    //= test RFC 9260 §6.5: "The Stream Sequence Number of an outgoing stream MUST be incremented by 1 for each ordered
+    //= user message"
+    //= test RFC 9260 §6.5: "For unordered user messages, the Stream Sequence Number MUST NOT be changed."
+    //= test RFC 9260 §6.5: "The Stream Sequence Number in all the outgoing streams MUST start from 0"
     #[test]
     fn first_come_first_served() {
         let mut queue = SendQueue::new(StreamScheduler::FirstCome);
@@ -245,6 +264,9 @@ mod tests {
         assert_eq!(order, ["a", "d", "b", "e", "c"]);
     }
 
+    //= test RFC 9260 §6.9: "The transmitter MUST also set the B/E bits of the first DATA chunk in the series to 10"
+    //= test RFC 9260 §3.3.1: "the same Stream Sequence Number MUST be carried in each of the fragments of the message"
+    //= test RFC 9260 §3.3.1: "An unfragmented user message MUST have both the B and E bits set to 1."
     #[test]
     fn fragments_are_slices_with_the_flags_of_their_place() {
         let mut queue = SendQueue::new(StreamScheduler::FirstCome);
@@ -271,6 +293,8 @@ mod tests {
         assert_eq!((queue.bytes(), queue.next_len()), (0, None));
     }
 
+    //= test RFC 9260 §6.5: "when the Stream Sequence Number reaches the value 65535, the next Stream Sequence Number
+    //= MUST be set to 0"
     #[test]
     fn sequence_numbers_wrap() {
         let mut queue = SendQueue::new(StreamScheduler::FirstCome);

@@ -41,6 +41,10 @@ impl InboundStreams {
         }
         let stream = &mut self.streams[at];
         let ssn = Ssn(message.ssn);
+        //= RFC 9260 §6.6: "an endpoint MUST deliver DATA chunks received with the U flag set to 0 to the upper layer
+        //= according to the order of their Stream Sequence Number"
+        //= RFC 9260 §6.6: "the endpoint MUST hold the received DATA chunks from delivery to the ULP until they are
+        //= reordered"
         if ssn != stream.next {
             return ssn.follows(stream.next) && self.hold(at, message);
         }
@@ -100,6 +104,10 @@ mod tests {
         delivered
     }
 
+    //= test RFC 9260 §6.6: "an endpoint MUST deliver DATA chunks received with the U flag set to 0 to the upper layer
+    //= according to the order"
+    //= test RFC 9260 §6.6: "the endpoint MUST hold the received DATA chunks from delivery to the ULP until they are
+    //= reordered"
     #[test]
     fn holds_until_the_gap_closes() {
         let mut streams = InboundStreams::default();

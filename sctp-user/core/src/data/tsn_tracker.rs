@@ -67,6 +67,9 @@ impl TsnTracker {
     }
 
     /// Records a TSN that [`classify`](Self::classify) found acceptable.
+    //= RFC 9260 §6.2: "the SCTP endpoint MUST fill in the Cumulative TSN Ack field to indicate the latest sequential
+    //= TSN (of a valid DATA chunk) it has received"
+    //= RFC 9260 §3.3.4: "The Gap Ack Blocks SHOULD be isolated."
     pub(crate) fn accept(&mut self, tsn: Tsn) {
         if tsn != self.cumulative.next() {
             self.above.insert(tsn);
@@ -81,6 +84,7 @@ impl TsnTracker {
     }
 
     /// Records a TSN that had been received before, for the next SACK.
+    //= RFC 9260 §6.2: "The duplicate TSN number(s) SHOULD be reported in the SACK chunk as duplicate."
     pub(crate) fn note_duplicate(&mut self, tsn: Tsn) {
         if self.duplicates.len() < MAX_DUPLICATES {
             self.duplicates.push(tsn);
@@ -88,6 +92,7 @@ impl TsnTracker {
     }
 
     /// The runs above the Cumulative TSN Ack as Gap Ack Blocks, the lowest `max` of them (§6.7).
+    //= RFC 9260 §6.7: "This single SACK chunk MUST report the Gap Ack Blocks from the lowest to highest TSNs"
     pub(crate) fn gap_blocks(&self, max: usize) -> impl ExactSizeIterator<Item = GapAckBlock> + Clone + '_ {
         let offset = |tsn: Tsn| self.cumulative.steps_to(tsn) as u16;
         self.above.iter().take(max).map(move |run| GapAckBlock { start: offset(run.first), end: offset(run.last) })
@@ -123,6 +128,8 @@ mod tests {
         arrival
     }
 
+    //= test RFC 9260 §3.3.4: "The Gap Ack Blocks SHOULD be isolated."
+    //= test RFC 9260 §6.2: "MUST fill in the Cumulative TSN Ack field to indicate the latest sequential TSN"
     #[test]
     fn follows_the_wrap_and_closes_gaps() {
         let mut tracker = TsnTracker::new(Tsn(u32::MAX));

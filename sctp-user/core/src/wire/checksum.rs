@@ -80,6 +80,8 @@ mod tests {
         [result as u8, (result >> 8) as u8, (result >> 16) as u8, (result >> 24) as u8]
     }
 
+    //= test RFC 9260 §6.8: "the endpoint MUST strengthen the data integrity of the transmission by including the CRC32c
+    //= checksum value"
     #[test]
     fn agrees_with_the_procedure_of_appendix_a() {
         for length in [12_usize, 13, 16, 100, 1460] {
@@ -88,6 +90,7 @@ mod tests {
         }
     }
 
+    //= test RFC 9260 §6.8: "If it is not, the receiver MUST treat the packet as an invalid SCTP packet."
     #[test]
     fn any_flipped_bit_is_found() {
         let mut packet: Vec<u8> = (0..64).collect();

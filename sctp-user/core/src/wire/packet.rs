@@ -133,9 +133,11 @@ impl<'a> Packet<'a> {
             checksum: checksum::read(header),
             bytes,
         };
+        //= RFC 9260 §3.1: "The Source Port Number 0 MUST NOT be used."
         if packet.source_port == 0 {
             return Err(PacketError::SourcePortZero);
         }
+        //= RFC 9260 §3.1: "The Destination Port Number 0 MUST NOT be used."
         if packet.destination_port == 0 {
             return Err(PacketError::DestinationPortZero);
         }
@@ -163,6 +165,7 @@ impl<'a> Packet<'a> {
     /// The chunks in order: "An endpoint MUST process received chunks in their order in the packet" (RFC 9260 §6.10).
     #[inline]
     #[must_use]
+    //= RFC 9260 §6.10: "An endpoint MUST process received chunks in their order in the packet."
     pub fn chunks(&self) -> Chunks<'a> {
         Chunks { rest: &self.bytes[COMMON_HEADER_LENGTH..], offset: COMMON_HEADER_LENGTH }
     }
@@ -206,12 +209,14 @@ impl<'a> Iterator for Chunks<'a> {
         };
         let length = u16::from_be_bytes([length_high, length_low]);
         let Some(bytes) = rest.get(..usize::from(length)) else {
+            //= RFC 9260 §6.10: "If the receiver detects a partial chunk, it MUST drop the chunk."
             return self.fail(ChunkError::LengthBeyondPacket { offset, length, available });
         };
         let Some((_, value)) = bytes.split_at_checked(CHUNK_HEADER_LENGTH) else {
             return self.fail(ChunkError::LengthBelowHeader { offset, length });
         };
         // The padding of the last chunk may be absent.
+        //= RFC 9260 §3.2: "The receiver MUST ignore the padding bytes."
         let step = padded(bytes.len());
         self.rest = rest.get(step..).unwrap_or_default();
         self.offset += step;
@@ -274,6 +279,7 @@ mod tests {
         packet.chunks().map(|chunk| chunk.map(|raw| (raw.chunk_type.0, raw.offset, raw.value.len()))).collect()
     }
 
+    //= test RFC 9260 §3: "All integer fields in an SCTP packet MUST be transmitted in network byte order"
     #[test]
     fn the_common_header() {
         let bytes = packet(&[11, 0, 0, 4]);
@@ -295,6 +301,8 @@ mod tests {
         }
     }
 
+    //= test RFC 9260 §3.1: "The Source Port Number 0 MUST NOT be used."
+    //= test RFC 9260 §3.1: "The Destination Port Number 0 MUST NOT be used."
     #[test]
     fn port_zero() {
         let mut bytes = packet(&[11, 0, 0, 4]);
@@ -305,6 +313,8 @@ mod tests {
         assert_eq!(Packet::parse(&bytes).expect_err("port 0"), PacketError::DestinationPortZero);
     }
 
+    //= test RFC 9260 §6.10: "An endpoint MUST process received chunks in their order in the packet."
+    //= test RFC 9260 §3.2: "The receiver MUST ignore the padding bytes."
     #[test]
     fn chunks_in_their_order_over_their_padding() {
         let bytes = packet(&[10, 0, 0, 5, 0xaa, 0xff, 0xff, 0xff, 11, 0, 0, 4, 0x84, 0, 0, 7, 1, 2, 3, 0]);
@@ -318,6 +328,7 @@ mod tests {
         }
     }
 
+    //= test RFC 9260 §6.10: "If the receiver detects a partial chunk, it MUST drop the chunk."
     #[test]
     fn lengths_that_lead_nowhere_end_the_walk_and_what_came_before_stands() {
         let before = [11, 0, 0, 4];

@@ -123,6 +123,7 @@ impl<'b> Writer<'b> {
         let length = payload_length.saturating_add(DATA_CHUNK_HEADER_LENGTH);
         let chunk = self.reserve(length)?;
         let (head, payload) = chunk.split_at_mut(DATA_CHUNK_HEADER_LENGTH);
+        //= RFC 9260 §3.3.1: "Any padding MUST NOT be included in the Length field."
         head.copy_from_slice(&header.to_bytes(length as u16));
         Ok(payload)
     }
@@ -131,6 +132,9 @@ impl<'b> Writer<'b> {
     #[inline]
     #[must_use]
     pub fn finish(self, checksum: Checksum) -> usize {
+        //= RFC 9260 §6.8: "the endpoint MUST strengthen the data integrity of the transmission by including the CRC32c
+        //= checksum value"
+        //= RFC 9260 §6.8: "After the packet is constructed … the transmitter MUST:"
         if checksum == Checksum::Compute {
             let packet = &mut self.buffer[..self.length];
             // The field is zero so far, so the CRC can be taken in one piece.
@@ -142,6 +146,13 @@ impl<'b> Writer<'b> {
 
     /// Takes `length` bytes and zeroes the padding after them.
     #[inline]
+    //= RFC 9260 §3.2: "The total length of a chunk (including Type, Length, and Value fields) MUST be a multiple of 4
+    //= bytes."
+    //= RFC 9260 §3.2: "the sender MUST pad the chunk with all zero bytes"
+    //= RFC 9260 §3.2: "The sender MUST NOT pad with more than 3 bytes."
+    //= RFC 9260 §3.3.1: "The implementation MUST pad the end of the data to a 4-byte boundary with all zero bytes."
+    //= RFC 9260 §3.3.1: "A sender MUST never add more than 3 bytes of padding."
+    //= RFC 9260 §6.10: "Partial chunks MUST NOT be placed in an SCTP packet."
     fn reserve(&mut self, length: usize) -> Result<&mut [u8], NoSpace> {
         let needed = padded(length);
         let available = self.remaining();
@@ -169,6 +180,7 @@ impl<'b> Sink<'b> {
         self.array([value]);
     }
 
+    //= RFC 9260 §3: "All integer fields in an SCTP packet MUST be transmitted in network byte order"
     /// Appends two bytes in network byte order.
     #[inline]
     pub fn u16(&mut self, value: u16) {

@@ -313,6 +313,8 @@ fn duplicates(bytes: &[u8]) -> usize {
 }
 
 /// More than 2^16 ordered messages on one stream.
+//= test RFC 9260 §6.5: "when the Stream Sequence Number reaches the value 65535, the next Stream Sequence Number MUST
+//= be set to 0"
 #[test]
 fn ssns_wrap() {
     let plan = Plan { messages: 70_000, sizes: Sizes::Fixed(1), burst: 2000, streams: 1, ..Plan::manual() };
@@ -326,6 +328,7 @@ fn ssns_wrap() {
 }
 
 /// TSNs go past 2^32 while there are losses.
+//= test RFC 9260 §1.6: "the next TSN a DATA chunk MUST use after transmitting TSN = 2^32 - 1 is TSN = 0"
 #[test]
 fn tsns_wrap() {
     const BEFORE: u32 = 60_000;

@@ -22,6 +22,8 @@ fn lost(outstanding: &Outstanding) -> Vec<u32> {
     outstanding.lost.iter().flat_map(|run| run.first.get()..=run.last.get()).collect()
 }
 
+//= test RFC 9260 §6.7: "the endpoint MUST remove all DATA chunks that have been acknowledged by the SACK chunk's
+//= Cumulative TSN Ack"
 #[test]
 fn cumulative_acknowledgement_releases() {
     let mut data = outstanding(3);
@@ -40,6 +42,8 @@ fn cumulative_acknowledgement_releases() {
     assert_eq!(data.flight(0).earliest, None);
 }
 
+//= test RFC 9260 §12.4: "MUST abort the association if it receives a SACK chunk acknowledging a TSN that has not been
+//= sent"
 #[test]
 fn what_was_never_sent_cannot_be_acknowledged() {
     let mut data = outstanding(3);
@@ -51,6 +55,11 @@ fn what_was_never_sent_cannot_be_acknowledged() {
 }
 
 /// Three SACKs that each newly acknowledge something above a hole mark it, and not before (§7.2.4).
+//= test RFC 9260 §7.2.4: "it SHOULD wait for two further miss indications"
+//= test RFC 9260 §6.7: "The number of "missing" reports for each outstanding DATA chunk MUST be recorded by the data
+//= sender"
+//= test RFC 9260 §6.7: "smaller than the highest-acknowledged TSN reported in the SACK chunk MUST be treated as
+//= "missing""
 #[test]
 fn third_miss_indication_marks() {
     let mut data = outstanding(10);
@@ -67,6 +76,7 @@ fn third_miss_indication_marks() {
 }
 
 /// Only missing TSNs below the highest newly acknowledged one get an indication (HTNA).
+//= test RFC 9260 §7.2.4: "Miss indications SHOULD follow the Highest TSN Newly Acknowledged (HTNA) algorithm."
 #[test]
 fn htna_limits_indications() {
     let mut data = outstanding(20);

@@ -40,6 +40,8 @@ impl<'a> Abort<'a> {
     /// or no TCB is found, it MUST silently discard it."
     pub fn parse(raw: RawChunk<'a>) -> Result<Self, ChunkError> {
         let causes = CauseList::from_wire(raw.value, raw.value_offset());
+        //= RFC 9260 §3.3.7: "If an endpoint receives an ABORT chunk with a format error or no TCB is found, it MUST
+        //= silently discard it."
         causes.check_structure().map_err(|error| ChunkError::List { chunk_type: raw.chunk_type, error })?;
         Ok(Self { tag_reflected: raw.flags & flags::T != 0, causes })
     }
@@ -51,6 +53,7 @@ impl Emit for Abort<'_> {
     }
 
     fn emit(&self, out: &mut Sink<'_>) {
+        //= RFC 9260 §3.3.7: "If the Verification Tag is reflected, the T bit MUST be set to 1."
         out.chunk_header(ChunkType::ABORT, u8::from(self.tag_reflected) * flags::T, self.length());
         self.causes.emit(out);
     }
@@ -68,6 +71,7 @@ mod tests {
     use crate::wire::tests::{emitted, parsed};
     use crate::wire::{Cause, Chunk, TlvError};
 
+    //= test RFC 9260 §3.3.7: "If the Verification Tag is reflected, the T bit MUST be set to 1."
     #[test]
     fn without_a_cause() {
         let abort = Abort { tag_reflected: true, causes: CauseList::EMPTY };
@@ -86,6 +90,7 @@ mod tests {
         assert_eq!(abort.to_string(), "ABORT [User-Initiated Abort \"x\", Out of Resource]");
     }
 
+    //= test RFC 9260 §3.3.7: "If an endpoint receives an ABORT chunk with a format error … MUST silently discard it"
     #[test]
     fn a_format_error_is_an_error() {
         let error = TlvError::LengthBeyondEnd { offset: 16, length: 9, available: 4 };

@@ -71,6 +71,7 @@ impl DataFlags {
     /// B: "the first fragment of a user message".
     pub const BEGINNING: Self = Self(flags::DATA_BEGIN);
     /// B and E: "An unfragmented user message MUST have both the B and E bits set to 1."
+    //= RFC 9260 §3.3.1: "An unfragmented user message MUST have both the B and E bits set to 1."
     pub const UNFRAGMENTED: Self = Self(Self::BEGINNING.0 | Self::ENDING.0);
     /// U: "there is no Stream Sequence Number assigned to this DATA chunk"; delivered without waiting for others.
     pub const UNORDERED: Self = Self(flags::DATA_UNORDERED);
@@ -82,6 +83,8 @@ impl DataFlags {
     /// The flags of a fragment which begins the message, ends it, both or neither.
     #[inline]
     #[must_use]
+    //= RFC 9260 §6.9: "The transmitter MUST also set the B/E bits of the first DATA chunk in the series to 10, the B/E
+    //= bits of the last DATA chunk in the series to 01"
     pub const fn of_fragment(beginning: bool, ending: bool) -> Self {
         Self(((beginning as u8) * Self::BEGINNING.0) | ((ending as u8) * Self::ENDING.0))
     }
@@ -132,6 +135,7 @@ impl DataFlags {
 impl DataHeader {
     /// The chunk's first 16 bytes for a Chunk Length of `length`.
     #[inline]
+    //= RFC 9260 §3.3.1: "The following format MUST be used for the DATA chunk:"
     pub(crate) fn to_bytes(self, length: u16) -> [u8; DATA_CHUNK_HEADER_LENGTH] {
         let mut bytes = [0; DATA_CHUNK_HEADER_LENGTH];
         bytes[0] = ChunkType::DATA.0;
@@ -162,6 +166,7 @@ impl<'a> Data<'a> {
             flags: DataFlags(raw.flags & DataFlags::ALL),
         };
         if payload.is_empty() {
+            //= RFC 9260 §3.3.1: "where L MUST be greater than 0"
             return Err(ChunkError::NoUserData { offset: raw.offset, tsn: header.tsn });
         }
         Ok(Self { header, payload, payload_offset: raw.offset + DATA_CHUNK_HEADER_LENGTH })
@@ -242,6 +247,7 @@ mod tests {
         b"abc",
     );
 
+    //= test RFC 9260 §3.3.1: "The following format MUST be used for the DATA chunk:"
     #[test]
     fn bytes_and_back() {
         assert_eq!(emitted(&CHUNK), BYTES);
@@ -265,6 +271,7 @@ mod tests {
         assert_eq!(parsed(&bytes), Ok(Chunk::Data(CHUNK)));
     }
 
+    //= test RFC 9260 §3.3.1: "where L MUST be greater than 0"
     #[test]
     fn without_user_data() {
         let mut bytes = BYTES;

@@ -121,6 +121,8 @@ impl<'a> Init<'a> {
             initial_tsn: Tsn(u32_at(head, 16)),
             parameters: ParameterList::from_wire(parameters, raw.offset + FIXED_LENGTH),
         };
+        //= RFC 9260 §3.3.2.1: "Any Type-Length-Value fields MUST be placed after the fixed-length fields."
+        //= RFC 9260 §3.3.3.1: "Any Type-Length-Value fields MUST be placed after the fixed-length fields."
         init.check().map_err(|error| ChunkError::Init { chunk_type: raw.chunk_type, offset: raw.offset, error })?;
         Ok(init)
     }
@@ -265,6 +267,10 @@ mod tests {
         assert_eq!(InitAck(CHUNK).state_cookie(), Ok(None));
     }
 
+    //= test RFC 9260 §3.3.2: "A receiver of an INIT chunk with the OS value set to 0 MUST discard the packet"
+    //= test RFC 9260 §3.3.2: "A receiver of an INIT chunk with the MIS value set to 0 MUST discard the packet"
+    //= test RFC 9260 §3.3.2: "Initiate Tag in a received INIT chunk is found to be 0, the receiver MUST silently
+    //= discard the packet"
     #[test]
     fn mandatory_fields() {
         let initiate_tag = CHUNK.initiate_tag;
@@ -286,6 +292,8 @@ mod tests {
         assert_eq!(InitError::NoInboundStreams { initiate_tag }.initiate_tag(), Some(initiate_tag));
     }
 
+    //= test RFC 9260 §3.3.2: "A receiver of an INIT chunk with the a_rwnd value set to a value smaller than 1500 MUST
+    //= discard the packet"
     #[test]
     fn the_least_window_is_1500() {
         let mut bytes = BYTES;

@@ -257,6 +257,9 @@ mod tests {
     ];
     const GAPS: [GapAckBlock; 2] = [GapAckBlock { start: 2, end: 3 }, GapAckBlock { start: 5, end: 5 }];
 
+    //= test RFC 9260 §3.3.4: "the parameter part of the SACK chunk MUST be constructed as follows"
+    //= test RFC 9260 §3.3.4: "The SACK chunk MUST contain the Cumulative TSN Ack, Advertised Receiver Window Credit
+    //= (a_rwnd), Number of Gap Ack Blocks, and Number of Duplicate TSNs fields."
     #[test]
     fn the_example_of_the_rfc_and_back() {
         let sack = Sack {

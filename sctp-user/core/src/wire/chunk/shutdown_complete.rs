@@ -43,6 +43,7 @@ impl Emit for ShutdownComplete {
     }
 
     fn emit(&self, out: &mut Sink<'_>) {
+        //= RFC 9260 §3.3.13: "If the Verification Tag is reflected, the T bit MUST be set to 1."
         out.chunk_header(ChunkType::SHUTDOWN_COMPLETE, u8::from(self.tag_reflected) * flags::T, self.length());
     }
 }
@@ -59,6 +60,7 @@ mod tests {
     use crate::wire::Chunk;
     use crate::wire::tests::{emitted, parsed};
 
+    //= test RFC 9260 §3.3.13: "If the Verification Tag is reflected, the T bit MUST be set to 1."
     #[test]
     fn bytes_and_back() {
         for tag_reflected in [false, true] {

@@ -62,6 +62,8 @@ impl SupportedAddressTypes {
         if !rest.is_empty() {
             return Err(raw.bad_length(raw.bytes.len() - 1));
         }
+        //= RFC 9260 §3.3.2.1.5: "The value indicating the Host Name Address parameter … MUST be ignored when receiving
+        //= this parameter"
         let supports = |wanted: ParameterType| types.contains(&wanted.0.to_be_bytes());
         Ok(Self { ipv4: supports(ParameterType::IPV4_ADDRESS), ipv6: supports(ParameterType::IPV6_ADDRESS) })
     }
@@ -72,6 +74,8 @@ impl SupportedAddressTypes {
 
     pub(super) fn emit(self, out: &mut Sink<'_>) {
         emit_header(ParameterType::SUPPORTED_ADDRESS_TYPES.0, self.value_length(), out);
+        //= RFC 9260 §3.3.2.1.5: "The value indicating the Host Name Address parameter MUST NOT be used when sending
+        //= this parameter"
         if self.ipv4 {
             out.u16(ParameterType::IPV4_ADDRESS.0);
         }
@@ -132,6 +136,8 @@ mod tests {
         }
     }
 
+    //= test RFC 9260 §3.3.2.1.2: "A sender MUST NOT use an IPv4-mapped IPv6 address [RFC4291] but SHOULD instead use an
+    //= IPv4 Address parameter"
     #[test]
     fn ipv4_mapped_means_ipv4() {
         let mapped: Ipv6Addr = "::ffff:192.0.2.1".parse().expect("an address");
@@ -156,6 +162,8 @@ mod tests {
         );
     }
 
+    //= test RFC 9260 §3.3.2.1.5: "The value indicating the Host Name Address parameter MUST NOT be used when sending
+    //= this parameter"
     #[test]
     fn supported_types_and_back() {
         for (ipv4, ipv6, bytes) in [
@@ -170,6 +178,7 @@ mod tests {
         }
     }
 
+    //= test RFC 9260 §3.3.2.1.5: "MUST be ignored when receiving this parameter"
     #[test]
     fn host_name_and_unknown_types_are_ignored() {
         let only_ipv6 = Parameter::SupportedAddressTypes(SupportedAddressTypes { ipv4: false, ipv6: true });

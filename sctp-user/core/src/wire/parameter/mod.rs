@@ -104,6 +104,8 @@ impl<'a> Parameter<'a> {
     /// IPv6 address \[RFC4291\] but SHOULD instead use an IPv4 Address parameter for an IPv4 address" (RFC 9260 §3.3.2.1.2).
     #[must_use]
     pub const fn from_address(address: IpAddr) -> Self {
+        //= RFC 9260 §3.3.2.1.2: "A sender MUST NOT use an IPv4-mapped IPv6 address [RFC4291] but SHOULD instead use an
+        //= IPv4 Address parameter"
         match address.to_canonical() {
             IpAddr::V4(address) => Self::Ipv4Address(address),
             IpAddr::V6(address) => Self::Ipv6Address(address),
