@@ -69,8 +69,8 @@ struct XdpControl {
 }
 
 impl Control for XdpControl {
-    fn own_port(&self, port: u16, listening: bool) -> io::Result<()> {
-        self.control.own_port(port, listening)
+    fn own_port(&self, port: u16) -> io::Result<()> {
+        self.control.own_port(port, true)
     }
 
     fn disown_port(&self, port: u16) {

@@ -1,8 +1,10 @@
 //! Which ports are ours.
 //!
 //! A port is ours while somebody listens on it or an association uses it. The data path is told of
-//! each change, so that the XDP program takes exactly those ports from the kernel, and lets INITs
-//! in only where somebody listens.
+//! each change, so that the XDP program takes exactly those ports from the kernel. All that comes to
+//! such a port is wanted, INITs included: where nobody listens they may come from the peer of an
+//! association, which has restarted or wants to set one up at the same time as we do (RFC 9260
+//! §5.2.1, §5.2.2). The endpoint finds that out, and answers others with ABORT (§5.1).
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -14,11 +16,11 @@ use sctp_core::TagChange;
 /// What a data path wants to know about ports and tags. Called when associations come and go, never
 /// for a packet.
 pub(crate) trait Control: Send + Sync {
-    /// Take the port's packets; `listening` lets INITs in.
+    /// Take the port's packets, INITs among them.
     ///
     /// # Errors
     /// When the data path cannot.
-    fn own_port(&self, port: u16, listening: bool) -> io::Result<()>;
+    fn own_port(&self, port: u16) -> io::Result<()>;
 
     /// Leave the port's packets to the kernel again.
     fn disown_port(&self, port: u16);
@@ -44,7 +46,7 @@ pub(crate) trait Control: Send + Sync {
 pub(crate) struct NoControl;
 
 impl Control for NoControl {
-    fn own_port(&self, _port: u16, _listening: bool) -> io::Result<()> {
+    fn own_port(&self, _port: u16) -> io::Result<()> {
         Ok(())
     }
 
@@ -97,8 +99,8 @@ impl Ports {
         let before = uses.get(&port).copied().unwrap_or_default();
         let mut after = before;
         *after.count(reason) += 1;
-        if before.seen() != after.seen() {
-            self.control.own_port(port, after.listeners > 0)?;
+        if !before.any() {
+            self.control.own_port(port)?;
         }
         uses.insert(port, after);
         Ok(PortLease { ports: self.clone(), port, reason })
@@ -115,16 +117,10 @@ impl Ports {
     fn release(&self, port: u16, reason: Reason) {
         let mut uses = self.lock();
         let Some(entry) = uses.get_mut(&port) else { return };
-        let before = *entry;
         *entry.count(reason) -= 1;
-        let after = *entry;
-        if after.listeners + after.associations == 0 {
+        if !entry.any() {
             uses.remove(&port);
             self.control.disown_port(port);
-        } else if before.seen() != after.seen()
-            && let Err(error) = self.control.own_port(port, after.listeners > 0)
-        {
-            tracing::warn!(port, %error, "could not tell the data path that nobody listens any more");
         }
     }
 
@@ -147,9 +143,9 @@ impl Uses {
         }
     }
 
-    /// What the data path sees of it.
-    fn seen(self) -> (bool, bool) {
-        (self.listeners + self.associations > 0, self.listeners > 0)
+    /// Whether there is a reason left.
+    fn any(self) -> bool {
+        self.listeners + self.associations > 0
     }
 }
 
@@ -197,11 +193,11 @@ mod tests {
     struct Recorder(Arc<Mutex<Vec<String>>>);
 
     impl Control for Recorder {
-        fn own_port(&self, port: u16, listening: bool) -> io::Result<()> {
+        fn own_port(&self, port: u16) -> io::Result<()> {
             if port == 13 {
                 return Err(io::Error::other("map full"));
             }
-            self.0.lock().unwrap().push(format!("own {port} {listening}"));
+            self.0.lock().unwrap().push(format!("own {port}"));
             Ok(())
         }
 
@@ -233,7 +229,20 @@ mod tests {
         drop(one);
         drop(two);
         let calls = recorder.0.lock().unwrap().clone();
-        assert_eq!(calls, ["own 7 true", "own 7 false", "disown 7"]);
+        assert_eq!(calls, ["own 7", "disown 7"]);
+    }
+
+    #[test]
+    fn an_association_alone_lets_inits_in() {
+        // Its peer may restart (RFC 9260 §5.2.2), so the port is taken as a listener's is.
+        let recorder = Recorder::default();
+        let ports = Arc::new(Ports::new(Box::new(recorder.clone())));
+        let association = ports.lease(4000, Reason::Association).unwrap();
+        let listener = ports.lease(4000, Reason::Listener).unwrap();
+        drop(association);
+        assert_eq!(*recorder.0.lock().unwrap(), ["own 4000"]);
+        drop(listener);
+        assert_eq!(*recorder.0.lock().unwrap(), ["own 4000", "disown 4000"]);
     }
 
     #[test]

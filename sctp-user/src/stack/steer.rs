@@ -14,9 +14,13 @@ use std::sync::{Arc, PoisonError, RwLock};
 use bytes::Bytes;
 use sctp_common::steering::Steering;
 use sctp_common::wire::{COMMON_HEADER_LENGTH, chunk, flags};
+use sctp_core::wire::{Chunk, Packet};
 use sctp_core::{ChecksumState, Datagram, Ecn, PeerChange};
 
 use super::mailbox::Mailbox;
+
+/// Most addresses of an INIT that are looked up.
+const MAX_LISTED: usize = 64;
 
 /// A packet that is handed from one worker to another.
 #[derive(Debug)]
@@ -66,7 +70,7 @@ impl Steer {
             return None;
         }
         let head = Head::read(datagram.bytes)?;
-        let owner = self.owner(&head, datagram.source)?;
+        let owner = self.owner(&head, datagram)?;
         if owner == worker { None } else { self.mailboxes.get(usize::from(owner)).map(|m| &**m) }
     }
 
@@ -82,13 +86,14 @@ impl Steer {
         }
     }
 
-    fn owner(&self, head: &Head, source: IpAddr) -> Option<u16> {
-        let of_peer = || {
-            let peer = Peer { address: source, port: head.source_port, local_port: head.destination_port };
-            self.directory.owner(peer)
-        };
+    fn owner(&self, head: &Head, datagram: &Datagram<'_>) -> Option<u16> {
+        let of_address =
+            |address| self.directory.owner(Peer { address, port: head.source_port, local_port: head.destination_port });
+        let of_peer = || of_address(datagram.source);
         match head.first_chunk {
-            chunk::INIT => of_peer(),
+            // "An INIT or INIT ACK chunk MUST be treated as belonging to an already established association … if the use
+            // of any of the valid address parameters contained within the chunk would identify an existing TCB" (§5.1.2 D).
+            chunk::INIT => of_peer().or_else(|| listed_addresses(datagram.bytes, of_address)),
             // Without an association yet, the worker that made the cookie must open it.
             chunk::COOKIE_ECHO => of_peer().or_else(|| self.owner_of_tag(head.tag)),
             chunk::ABORT | chunk::SHUTDOWN_COMPLETE if head.flags & flags::T != 0 => of_peer(),
@@ -99,6 +104,14 @@ impl Steer {
     fn owner_of_tag(&self, tag: u32) -> Option<u16> {
         (tag != 0).then(|| self.steering.owner(tag))
     }
+}
+
+/// What `owner` says of the first of the addresses that an INIT lists that it knows.
+fn listed_addresses(packet: &[u8], owner: impl Fn(IpAddr) -> Option<u16>) -> Option<u16> {
+    let first = Packet::parse(packet).ok()?.chunks().next()?.ok()?;
+    let Ok(Chunk::Init(init)) = Chunk::parse(first) else { return None };
+    // As many as the endpoint looks at.
+    init.parameters.addresses().take(MAX_LISTED).find_map(owner)
 }
 
 /// The few fields that decide.
@@ -244,6 +257,29 @@ mod tests {
         assert_eq!(handler(&steer, 0, chunk::INIT, 0), 2);
         steer.change_peer(removed(), 2);
         assert_eq!(handler(&steer, 0, chunk::INIT, 0), 0);
+    }
+
+    #[test]
+    fn an_init_is_known_by_the_addresses_that_it_lists() {
+        // From an address that nobody has seen: 10.0.0.2 is the third of those that it lists.
+        let init = |addresses: &[Ipv4Addr]| {
+            let mut packet = vec![0; 12];
+            packet[..2].copy_from_slice(&2000_u16.to_be_bytes());
+            packet[2..4].copy_from_slice(&7_u16.to_be_bytes());
+            packet.extend([chunk::INIT, 0, 0, 20 + 8 * addresses.len() as u8]);
+            packet.extend([0, 0, 0, 9, 0, 1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 1]);
+            for address in addresses {
+                packet.extend([0, 5, 0, 8]);
+                packet.extend(address.octets());
+            }
+            packet
+        };
+        let steer = steer();
+        let known = PeerChange::Added { peer: "10.9.0.2".parse().unwrap(), peer_port: 2000, local_port: 7 };
+        steer.change_peer(known, 2);
+        let others = [Ipv4Addr::new(10, 7, 0, 1), Ipv4Addr::new(10, 8, 0, 1)];
+        assert_eq!(elsewhere(&steer, &init(&others), None), 0);
+        assert_eq!(elsewhere(&steer, &init(&[others[0], others[1], Ipv4Addr::new(10, 9, 0, 2)]), None), 2);
     }
 
     #[test]

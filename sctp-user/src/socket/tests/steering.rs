@@ -2,8 +2,8 @@
 
 use super::net::Net;
 use super::*;
-use crate::Notification;
 use crate::telemetry::{StackSnapshot, snapshot};
+use crate::{CloseReason, ConnectError, Notification};
 
 const ASSOCIATIONS: usize = 20;
 const MESSAGES: u64 = 50;
@@ -88,6 +88,38 @@ async fn a_restarted_peer_finds_its_association() {
         say(&connected, &accepted, "after").await;
         say(&accepted, &connected, "after").await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restarted_server_finds_the_association_at_the_clients_port() {
+    // Nobody listens on the client's port. The server forgets everything, and now it is the one who connects.
+    let net = Net::new();
+    let client = net.unsteered(CLIENT, 2);
+    let server = net.stack(SERVER);
+    let mut listener = server.listen(PORT, ListenOptions::default()).await.unwrap();
+    let options = ConnectOptions::default().local_port(4000);
+    let (accepted, connected) = connect_to(&mut listener, &client, options).await;
+    say(&connected, &accepted, "before").await;
+    let mut notifications = connected.notifications();
+    net.cut();
+    drop((accepted, listener));
+    server.close(Duration::ZERO).await;
+    net.mend();
+    let server = net.stack(SERVER);
+    let peer = format!("{CLIENT}:4000").parse().unwrap();
+    let again = within(server.connect(peer, ConnectOptions::default().local_port(PORT))).await.unwrap();
+    loop {
+        match within(notifications.next()).await {
+            Some(Notification::Restarted { .. }) => break,
+            Some(Notification::SendFailed { .. }) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    say(&again, &connected, "after").await;
+    say(&connected, &again, "after").await;
+    // Another port of the same peer has no association, and nobody listens (RFC 9260 §5.1).
+    let refused = within(server.connect(peer, ConnectOptions::default().local_port(PORT + 1))).await.unwrap_err();
+    assert!(matches!(refused, ConnectError::Failed(CloseReason::PeerAbort { .. })), "{refused:?}");
 }
 
 /// A client that does not answer what the server still sends to the association that it has forgotten.
