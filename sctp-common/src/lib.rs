@@ -13,7 +13,8 @@
 //! | [`crc32c`] | the checksum, slicing-by-8, over a byte slice or over packet memory |
 //! | [`verdict`] | every fate a packet can have, with its name and its counter |
 //! | [`steering`] | which worker owns a tag, over which worker a new peer is spread |
-//! | [`siphash`] | SipHash-2-4, the keyed hash behind steering |
+//! | [`cookie`] | the State Cookie: its layout, its MAC, its keys |
+//! | [`siphash`] | SipHash-2-4, the keyed hash behind steering and cookies |
 //! | [`metadata`] | the struct in front of each redirected frame |
 //! | [`maps`] | names, keys and values of the program's maps and globals |
 //!
@@ -27,6 +28,7 @@
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
+pub mod cookie;
 pub mod crc32c;
 pub mod frame;
 pub mod judge;

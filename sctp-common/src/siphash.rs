@@ -1,10 +1,11 @@
 //! SipHash-2-4: a short-input keyed hash whose output cannot be predicted without its key.
 //!
 //! Steering uses it so that a peer who chooses addresses and ports freely still cannot aim all of its packets at one
-//! worker. It needs only 64-bit additions, rotations and exclusive-ors, which the BPF machine has.
+//! worker; [`cookie`](crate::cookie) uses its variant with 128 bits of output as a MAC. It needs only 64-bit additions,
+//! rotations and exclusive-ors, which the BPF machine has.
 //!
-//! Reference: Aumasson and Bernstein, "SipHash: a fast short-input PRF" (2012). Words are little-endian, so the result
-//! equals that of any other implementation over the same bytes.
+//! Reference: Aumasson and Bernstein, "SipHash: a fast short-input PRF" (2012), and for 128 bits the authors' reference
+//! implementation. Words are little-endian, so the result equals that of any other implementation over the same bytes.
 
 /// The 128-bit key: `k0` and `k1` of the reference, in this order.
 pub type HashKey = [u64; 2];
@@ -36,6 +37,15 @@ impl SipHash24 {
         }
     }
 
+    /// Starts a hash of 128 bits under `key`, to be ended with [`finish_128`](Self::finish_128).
+    #[inline(always)]
+    #[must_use]
+    pub const fn new_128(key: &HashKey) -> Self {
+        let mut state = Self::new(key);
+        state.v1 ^= 0xee;
+        state
+    }
+
     /// Adds eight bytes, given as a little-endian word.
     #[inline(always)]
     #[must_use]
@@ -55,6 +65,21 @@ impl SipHash24 {
         state.v2 ^= 0xff;
         let state = state.round().round().round().round();
         state.v0 ^ state.v1 ^ state.v2 ^ state.v3
+    }
+
+    /// Gives the 128 bits of a hash that was begun with [`new_128`](Self::new_128) over whole words: the first and the
+    /// last eight bytes, as little-endian words.
+    #[inline(always)]
+    #[must_use]
+    pub const fn finish_128(self) -> [u64; 2] {
+        let length = self.length;
+        let mut state = self.compress(length << 56);
+        state.v2 ^= 0xee;
+        let mut state = state.round().round().round().round();
+        let first = state.v0 ^ state.v1 ^ state.v2 ^ state.v3;
+        state.v1 ^= 0xdd;
+        let state = state.round().round().round().round();
+        [first, state.v0 ^ state.v1 ^ state.v2 ^ state.v3]
     }
 
     #[inline(always)]
@@ -118,7 +143,31 @@ mod tests {
         assert_ne!(state.finish(0x1122_3344, 2), state.finish(0x1122_3344, 3));
     }
 
+    #[test]
+    fn the_reference_vectors_of_128_bits() {
+        // The reference's table of SipHash-2-4-128: no bytes, and the bytes 00 to 07.
+        let bytes = |state: SipHash24| state.finish_128().map(u64::to_le_bytes).concat();
+        let empty = SipHash24::new_128(&REFERENCE_KEY);
+        let expected = [0xa3, 0x81, 0x7f, 0x04, 0xba, 0x25, 0xa8, 0xe6, 0x6d, 0xf6, 0x72, 0x14, 0xc7, 0x55, 0x02, 0x93];
+        assert_eq!(bytes(empty), expected);
+        let expected = [0x3b, 0x62, 0xa9, 0xba, 0x62, 0x58, 0xf5, 0x61, 0x0f, 0x83, 0xe2, 0x64, 0xf3, 0x14, 0x97, 0xb4];
+        assert_eq!(bytes(empty.word(0x0706_0504_0302_0100)), expected);
+    }
+
     proptest! {
+        #[test]
+        fn equals_the_crate_siphasher_with_128_bits(key: [u64; 2], words in prop::collection::vec(any::<u64>(), 0..40)) {
+            use siphasher::sip128::Hasher128 as _;
+            let mut theirs = siphasher::sip128::SipHasher24::new_with_keys(key[0], key[1]);
+            let mut ours = SipHash24::new_128(&key);
+            for word in words {
+                theirs.write(&word.to_le_bytes());
+                ours = ours.word(word);
+            }
+            let theirs = theirs.finish128();
+            prop_assert_eq!(ours.finish_128(), [theirs.h1, theirs.h2]);
+        }
+
         #[test]
         fn equals_the_crate_siphasher(key: [u64; 2], input in proptest::collection::vec(any::<u8>(), 0..200)) {
             let mut theirs = siphasher::sip::SipHasher24::new_with_keys(key[0], key[1]);

@@ -1,0 +1,432 @@
+//! The State Cookie (RFC 9260 §5.1.3, §5.1.5): all that is known of an association before it exists, kept by the peer.
+//!
+//! ```text
+//!  0      1      2      3      4      5      6      7
+//! +------+------+------+------+------+------+------+------+
+//! | ver. |addrs |    flags    | local port  |  peer port  |    0
+//! +------+------+------+------+------+------+------+------+
+//! |         local tag         |        peer's tag         |    8
+//! +---------------------------+---------------------------+
+//! |       local tie-tag       |      peer's tie-tag       |   16
+//! +---------------------------+---------------------------+
+//! |     local initial TSN     |    peer's initial TSN     |   24
+//! +---------------------------+-------------+-------------+
+//! |      peer's a_rwnd        | out streams | in streams  |   32
+//! +---------------------------+-------------+-------------+
+//! |               creation time (nanoseconds)             |   40
+//! +---------------------------+---------------------------+
+//! |  lifespan (milliseconds)  |           zero            |   48
+//! +---------------------------+---------------------------+
+//! |  address that the INIT came from, IPv4 as v4-mapped   |   56
+//! |                                                       |
+//! +-------------------------------------------------------+
+//! |  address that the INIT was sent to                    |   72
+//! |                                                       |
+//! +-------------------------------------------------------+
+//! |  further addresses of the peer, 16 bytes each, at     |   88
+//! |  most 15                                            … |
+//! +-------------------------------------------------------+
+//! |  MAC: SipHash-2-4-128 of all of the above             |   the last 16
+//! |                                                       |
+//! +-------------------------------------------------------+
+//! ```
+//!
+//! All numbers are in network byte order, every field is aligned to its size and the length is a multiple of eight, so the
+//! MAC runs over whole words. The layout is fixed and bounded ([`MAX_LENGTH`]) so that a program in front of the stack can
+//! make a cookie from an INIT alone, and check one, with loops of a constant bound and a few hundred bytes of stack:
+//! [`Cookie::encode`] and [`Cookie::decode`] take and give arrays, [`Mac`] is fed with them.
+//!
+//! # What the cookie proves
+//!
+//! Whoever returns a cookie has received it at the address that it names, and what it says of the peer is what the INIT
+//! said. It is signed, not encrypted: "If the State Cookie is not encrypted, it MUST NOT contain information that is not
+//! being envisioned to be shared" (§5.1.3). All in it is the peer's own or goes to the peer anyway, but for the tie-tags,
+//! which are nonces that name an association and are good for nothing else.
+//!
+//! # The MAC
+//!
+//! SipHash-2-4 was designed as a MAC for short messages: a pseudorandom function with a key of 128 bits. With 128 bits of
+//! output a forgery takes about 2^128 guesses, each a packet that we check in some hundred nanoseconds; and no attack on its
+//! full rounds does better than trying keys, after more than a decade of public analysis. It is used within its claims:
+//! one key makes far fewer than 2^64 cookies, messages are of prefix-free lengths (the count of addresses is signed, and
+//! the length goes into the last block), and [`Mac::matches`] compares without regard to where the difference is. A hash
+//! built for bulk (HMAC-SHA-256 over the same 104 bytes costs ten times as much) would make the COOKIE ECHO flood cheaper
+//! for the attacker than for us: "Choosing a high-performance MAC algorithm increases the resistance against cookie
+//! flooding attacks" (§5.1.3).
+//!
+//! # Keys
+//!
+//! "The secret key SHOULD be changed reasonably frequently (e.g., hourly), and the timestamp in the State Cookie MAY be
+//! used to determine which key is used to verify the MAC" (§5.1.3). Time is divided into epochs, and the key of an epoch is
+//! the same pseudorandom function of the secret and the epoch's number ([`CookieSecret::key`]). So the creation time names
+//! the key; whoever holds the secret and the clock (every worker, the XDP program) has the same keys at the same time with
+//! nothing to keep in step; and no key is used for longer than an epoch. Cookies of this epoch and the one before are
+//! accepted ([`CookieSecret::key_of`]): two keys are in force at a time.
+
+use core::fmt;
+
+use crate::siphash::{HashKey, SipHash24};
+
+/// The layout's version; others are not read.
+pub const VERSION: u8 = 2;
+
+/// Bytes before the further addresses.
+pub const FIXED_LENGTH: usize = 88;
+
+/// Bytes of an address.
+pub const ADDRESS_LENGTH: usize = 16;
+
+/// Most further addresses of the peer: with the one that the INIT came from, a peer can have sixteen.
+pub const MAX_ADDRESSES: usize = 15;
+
+/// Bytes of the MAC.
+pub const MAC_LENGTH: usize = 16;
+
+/// Bytes of the longest cookie: 344.
+pub const MAX_LENGTH: usize = FIXED_LENGTH + MAX_ADDRESSES * ADDRESS_LENGTH + MAC_LENGTH;
+
+/// Bits of [`Cookie::flags`]: what the INIT offered and we agree to.
+pub mod flags {
+    /// Both sides are capable of ECN (RFC 9260 Appendix A).
+    pub const ECN: u16 = 1 << 0;
+}
+
+/// What a State Cookie says, but for the further addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cookie {
+    /// How many further addresses follow; at most [`MAX_ADDRESSES`].
+    pub addresses: u8,
+    /// Bits of [`flags`].
+    pub flags: u16,
+    /// Our port.
+    pub local_port: u16,
+    /// The peer's port.
+    pub peer_port: u16,
+    /// Our tag: the Initiate Tag of the INIT ACK.
+    pub local_tag: u32,
+    /// The Initiate Tag of the INIT.
+    pub peer_tag: u32,
+    /// Our Tie-Tag of the association that existed when the INIT came; 0 if there was none (§5.2.2).
+    pub local_tie_tag: u32,
+    /// The peer's Tie-Tag of that association; 0 if there was none.
+    pub peer_tie_tag: u32,
+    /// The Initial TSN of the INIT ACK.
+    pub local_initial_tsn: u32,
+    /// The Initial TSN of the INIT.
+    pub peer_initial_tsn: u32,
+    /// The a_rwnd of the INIT, in bytes.
+    pub peer_window: u32,
+    /// Streams that we may send on: min(our OS, the peer's MIS) (§5.1.1).
+    pub outbound_streams: u16,
+    /// Streams that the peer may send on: min(its OS, our MIS).
+    pub inbound_streams: u16,
+    /// When it was made, in nanoseconds of the clock that all who share the secret share.
+    pub created: u64,
+    /// How long it is good, in milliseconds.
+    pub lifespan: u32,
+    /// Where the INIT came from, so where the INIT ACK goes; IPv4 as IPv4-mapped IPv6.
+    pub source: [u8; ADDRESS_LENGTH],
+    /// Our address that the INIT was sent to.
+    pub destination: [u8; ADDRESS_LENGTH],
+}
+
+/// Bytes of a cookie, MAC included, with so many further addresses.
+#[inline(always)]
+#[must_use]
+pub const fn length(addresses: u8) -> usize {
+    FIXED_LENGTH + addresses as usize * ADDRESS_LENGTH + MAC_LENGTH
+}
+
+impl Cookie {
+    /// The bytes of the fixed part.
+    #[inline(always)]
+    #[must_use]
+    pub const fn encode(&self) -> [u8; FIXED_LENGTH] {
+        let mut bytes = [0; FIXED_LENGTH];
+        bytes[0] = VERSION;
+        bytes[1] = self.addresses;
+        put(&mut bytes, 2, self.flags.to_be_bytes());
+        put(&mut bytes, 4, self.local_port.to_be_bytes());
+        put(&mut bytes, 6, self.peer_port.to_be_bytes());
+        put(&mut bytes, 8, self.local_tag.to_be_bytes());
+        put(&mut bytes, 12, self.peer_tag.to_be_bytes());
+        put(&mut bytes, 16, self.local_tie_tag.to_be_bytes());
+        put(&mut bytes, 20, self.peer_tie_tag.to_be_bytes());
+        put(&mut bytes, 24, self.local_initial_tsn.to_be_bytes());
+        put(&mut bytes, 28, self.peer_initial_tsn.to_be_bytes());
+        put(&mut bytes, 32, self.peer_window.to_be_bytes());
+        put(&mut bytes, 36, self.outbound_streams.to_be_bytes());
+        put(&mut bytes, 38, self.inbound_streams.to_be_bytes());
+        put(&mut bytes, 40, self.created.to_be_bytes());
+        put(&mut bytes, 48, self.lifespan.to_be_bytes());
+        put(&mut bytes, 56, self.source);
+        put(&mut bytes, 72, self.destination);
+        bytes
+    }
+
+    /// Reads the fixed part. `None` for another version, or more addresses than a cookie of ours has.
+    ///
+    /// What it says is worth nothing before the MAC has been compared.
+    #[inline(always)]
+    #[must_use]
+    pub const fn decode(bytes: &[u8; FIXED_LENGTH]) -> Option<Self> {
+        if bytes[0] != VERSION || bytes[1] as usize > MAX_ADDRESSES {
+            return None;
+        }
+        Some(Self {
+            addresses: bytes[1],
+            flags: u16::from_be_bytes(get(bytes, 2)),
+            local_port: u16::from_be_bytes(get(bytes, 4)),
+            peer_port: u16::from_be_bytes(get(bytes, 6)),
+            local_tag: u32::from_be_bytes(get(bytes, 8)),
+            peer_tag: u32::from_be_bytes(get(bytes, 12)),
+            local_tie_tag: u32::from_be_bytes(get(bytes, 16)),
+            peer_tie_tag: u32::from_be_bytes(get(bytes, 20)),
+            local_initial_tsn: u32::from_be_bytes(get(bytes, 24)),
+            peer_initial_tsn: u32::from_be_bytes(get(bytes, 28)),
+            peer_window: u32::from_be_bytes(get(bytes, 32)),
+            outbound_streams: u16::from_be_bytes(get(bytes, 36)),
+            inbound_streams: u16::from_be_bytes(get(bytes, 38)),
+            created: u64::from_be_bytes(get(bytes, 40)),
+            lifespan: u32::from_be_bytes(get(bytes, 48)),
+            source: get(bytes, 56),
+            destination: get(bytes, 72),
+        })
+    }
+}
+
+/// The secret that cookies are made with: known to all workers of a stack, and to nobody else.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct CookieSecret(HashKey);
+
+impl CookieSecret {
+    /// From 128 random bits: of the system's generator, drawn at start.
+    #[must_use]
+    pub const fn new(random: HashKey) -> Self {
+        Self(random)
+    }
+
+    /// The words of the secret, for whoever must hand it to another program.
+    #[must_use]
+    pub const fn words(&self) -> HashKey {
+        self.0
+    }
+
+    /// The key of an epoch.
+    #[inline(always)]
+    #[must_use]
+    pub const fn key(&self, epoch: u64) -> HashKey {
+        SipHash24::new_128(&self.0).word(epoch).finish_128()
+    }
+
+    /// The key of a cookie that claims to have been made at `created`, if its epoch is that of `now` or the one before. All in
+    /// nanoseconds; `epoch_length` of 0 is taken as 1.
+    #[inline(always)]
+    #[must_use]
+    pub const fn key_of(&self, created: u64, now: u64, epoch_length: u64) -> Option<HashKey> {
+        let length = if epoch_length == 0 { 1 } else { epoch_length };
+        let (of_cookie, current) = (created / length, now / length);
+        if of_cookie == current || of_cookie.wrapping_add(1) == current { Some(self.key(of_cookie)) } else { None }
+    }
+}
+
+impl fmt::Debug for CookieSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CookieSecret(..)")
+    }
+}
+
+/// A running MAC over a cookie: the fixed part first, then each further address, in their order.
+#[derive(Clone, Copy)]
+pub struct Mac(SipHash24);
+
+impl Mac {
+    /// Begins with the fixed part.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(key: &HashKey, fixed: &[u8; FIXED_LENGTH]) -> Self {
+        let mut hash = SipHash24::new_128(key);
+        let mut at = 0;
+        while at < FIXED_LENGTH {
+            hash = hash.word(u64::from_le_bytes(get(fixed, at)));
+            at += 8;
+        }
+        Self(hash)
+    }
+
+    /// Adds a further address.
+    #[inline(always)]
+    #[must_use]
+    pub const fn address(self, address: &[u8; ADDRESS_LENGTH]) -> Self {
+        let value = u128::from_le_bytes(*address);
+        Self(self.0.word(value as u64).word((value >> 64) as u64))
+    }
+
+    /// The MAC as it stands at the cookie's end.
+    #[inline(always)]
+    #[must_use]
+    pub const fn finish(self) -> [u8; MAC_LENGTH] {
+        let [first, last] = self.0.finish_128();
+        (first as u128 | (last as u128) << 64).to_le_bytes()
+    }
+
+    /// Whether `claimed` is this MAC. It takes the same time wherever they differ.
+    #[inline(always)]
+    #[must_use]
+    pub const fn matches(self, claimed: &[u8; MAC_LENGTH]) -> bool {
+        let [first, last] = self.0.finish_128();
+        let claimed = u128::from_le_bytes(*claimed);
+        (first ^ claimed as u64) | (last ^ (claimed >> 64) as u64) == 0
+    }
+}
+
+#[inline(always)]
+const fn put<const N: usize>(bytes: &mut [u8; FIXED_LENGTH], at: usize, value: [u8; N]) {
+    let mut offset = 0;
+    while offset < N {
+        bytes[at + offset] = value[offset];
+        offset += 1;
+    }
+}
+
+#[inline(always)]
+const fn get<const N: usize>(bytes: &[u8; FIXED_LENGTH], at: usize) -> [u8; N] {
+    let mut value = [0; N];
+    let mut offset = 0;
+    while offset < N {
+        value[offset] = bytes[at + offset];
+        offset += 1;
+    }
+    value
+}
+
+#[cfg(test)]
+mod tests {
+    use core::hash::Hasher as _;
+
+    use proptest::prelude::*;
+    use siphasher::sip128::{Hasher128 as _, SipHasher24};
+
+    use super::*;
+
+    const KEY: HashKey = [0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210];
+
+    const COOKIE: Cookie = Cookie {
+        addresses: 2,
+        flags: flags::ECN,
+        local_port: 38412,
+        peer_port: 5000,
+        local_tag: 0x0102_0304,
+        peer_tag: 0x0506_0708,
+        local_tie_tag: 0x090a_0b0c,
+        peer_tie_tag: 0x0d0e_0f10,
+        local_initial_tsn: 0x1112_1314,
+        peer_initial_tsn: 0x1516_1718,
+        peer_window: 0x191a_1b1c,
+        outbound_streams: 0x1d1e,
+        inbound_streams: 0x1f20,
+        created: 0x2122_2324_2526_2728,
+        lifespan: 60_000,
+        source: [0x31; 16],
+        destination: [0x32; 16],
+    };
+
+    #[test]
+    fn the_layout_is_that_of_the_picture() {
+        let bytes = COOKIE.encode();
+        assert_eq!(bytes[..8], [VERSION, 2, 0, 1, 0x96, 0x0c, 0x13, 0x88]);
+        let numbers: Vec<u8> = (1..=0x28).collect();
+        assert_eq!(bytes[8..48], numbers);
+        assert_eq!(bytes[48..56], [0, 0, 0xea, 0x60, 0, 0, 0, 0]);
+        assert_eq!((&bytes[56..72], &bytes[72..]), (&[0x31; 16][..], &[0x32; 16][..]));
+        assert_eq!((FIXED_LENGTH % 8, MAX_LENGTH, length(0), length(15)), (0, 344, 104, MAX_LENGTH));
+    }
+
+    #[test]
+    fn other_versions_and_too_many_addresses_are_not_read() {
+        let bytes = COOKIE.encode();
+        assert_eq!(Cookie::decode(&bytes), Some(COOKIE));
+        for version in (0..=255).filter(|version| *version != VERSION) {
+            assert_eq!(Cookie::decode(&[&[version][..], &bytes[1..]].concat().try_into().unwrap()), None);
+        }
+        for addresses in 0..=255 {
+            let cookie = Cookie { addresses, ..COOKIE };
+            let expected = (usize::from(addresses) <= MAX_ADDRESSES).then_some(cookie);
+            assert_eq!(Cookie::decode(&cookie.encode()), expected);
+        }
+    }
+
+    #[test]
+    fn any_changed_bit_changes_the_mac() {
+        let (fixed, address) = (COOKIE.encode(), [7; ADDRESS_LENGTH]);
+        let mac = Mac::new(&KEY, &fixed).address(&address).finish();
+        assert!(Mac::new(&KEY, &fixed).address(&address).matches(&mac));
+        for bit in 0..FIXED_LENGTH * 8 {
+            let mut changed = fixed;
+            changed[bit / 8] ^= 1 << (bit % 8);
+            assert!(!Mac::new(&KEY, &changed).address(&address).matches(&mac), "bit {bit}");
+        }
+        for bit in 0..ADDRESS_LENGTH * 8 {
+            let mut changed = address;
+            changed[bit / 8] ^= 1 << (bit % 8);
+            assert!(!Mac::new(&KEY, &fixed).address(&changed).matches(&mac), "bit {bit} of the address");
+        }
+        for bit in 0..MAC_LENGTH * 8 {
+            let mut changed = mac;
+            changed[bit / 8] ^= 1 << (bit % 8);
+            assert!(!Mac::new(&KEY, &fixed).address(&address).matches(&changed), "bit {bit} of the MAC");
+        }
+        assert!(!Mac::new(&KEY, &fixed).matches(&mac));
+        assert!(!Mac::new(&[KEY[0], KEY[1] ^ 1], &fixed).address(&address).matches(&mac));
+    }
+
+    #[test]
+    fn two_epochs_have_keys() {
+        let secret = CookieSecret::new(KEY);
+        let key = |created, now| secret.key_of(created, now, 100);
+        assert_eq!(key(250, 250), Some(secret.key(2)));
+        assert_eq!(key(299, 300), Some(secret.key(2)));
+        assert_eq!(key(200, 399), Some(secret.key(2)));
+        assert_eq!(key(299, 400), None);
+        // From the future: nobody has made it.
+        assert_eq!(key(300, 299), None);
+        assert_eq!(key(u64::MAX, 0), None);
+        assert_ne!(secret.key(2), secret.key(3));
+        assert_ne!(CookieSecret::new([1, 2]).key(2), secret.key(2));
+        assert!(secret.key_of(5, 5, 0).is_some());
+    }
+
+    #[test]
+    fn a_secret_does_not_show() {
+        assert_eq!(format!("{:?}", CookieSecret::new(KEY)), "CookieSecret(..)");
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_encoded_is_decoded(
+            bytes in prop::array::uniform32(any::<u8>()),
+            more in prop::array::uniform32(any::<u8>()),
+            rest in prop::array::uniform24(any::<u8>()),
+        ) {
+            let mut fixed: [u8; FIXED_LENGTH] = [&bytes[..], &more, &rest].concat().try_into().unwrap();
+            fixed[0] = VERSION;
+            fixed[1] %= MAX_ADDRESSES as u8 + 1;
+            fixed[52..56].fill(0);
+            let cookie = Cookie::decode(&fixed).unwrap();
+            prop_assert_eq!(cookie.encode(), fixed);
+        }
+
+        #[test]
+        fn the_mac_is_siphash_of_the_bytes(key: HashKey, addresses in prop::collection::vec(any::<[u8; 16]>(), 0..=15)) {
+            let fixed = COOKIE.encode();
+            let mut theirs = SipHasher24::new_with_keys(key[0], key[1]);
+            theirs.write(&fixed);
+            let mut mac = Mac::new(&key, &fixed);
+            for address in &addresses {
+                theirs.write(address);
+                mac = mac.address(address);
+            }
+            prop_assert_eq!(mac.finish(), theirs.finish128().as_bytes());
+        }
+    }
+}
