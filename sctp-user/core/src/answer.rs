@@ -29,6 +29,13 @@ impl Answer {
             return None;
         }
         let mut bytes = SmallVec::from_elem(0, len);
+        //= RFC 9260 §3: "INIT, INIT ACK, and SHUTDOWN COMPLETE chunks MUST NOT be bundled with any other chunk"
+        //= RFC 9260 §5.1: "An INIT or INIT ACK chunk MUST NOT be bundled with any other chunk."
+        //= RFC 9260 §5.1: "They MUST be the only chunks present in the SCTP packets that carry them."
+        //= RFC 9260 §6.10: "An endpoint MUST NOT bundle INIT, INIT ACK, or SHUTDOWN COMPLETE chunks with any other
+        //= chunks."
+        //= RFC 9260 §3.3.7: "DATA chunks MUST NOT be bundled with ABORT chunks."
+        //= RFC 9260 §3.3.7: "but they MUST be placed before the ABORT chunk in the SCTP packet"
         let mut writer = Writer::new(&mut bytes, header).ok()?;
         writer.chunk(chunk).ok()?;
         let written = writer.finish(checksum);

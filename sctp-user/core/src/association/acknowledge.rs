@@ -44,6 +44,8 @@ impl Association {
         }
     }
 
+    //= RFC 9260 §12.4: "An SCTP implementation MUST abort the association if it receives a SACK chunk acknowledging a
+    //= TSN that has not been sent."
     fn never_sent(&mut self, cx: &mut Context<'_>) {
         let what = "acknowledges a TSN that was never sent";
         self.abort_with(&[Cause::ProtocolViolation(what.as_bytes())], CloseReason::ProtocolViolation { what }, cx);
@@ -51,6 +53,8 @@ impl Association {
 
     fn acknowledged(&mut self, outcome: Acknowledged, cx: &mut Context<'_>) {
         let recovering = self.sender.fast_recovery.is_some();
+        //= RFC 9260 §7.2.1: "then it SHOULD update its cwnd (or cwnds) apportioned to the destination addresses to
+        //= which it transmitted the acknowledged data"
         for at in 0..self.paths.len() {
             self.path_acknowledged(at, recovering, cx);
         }
@@ -58,6 +62,7 @@ impl Association {
         if self.sender.fast_recovery.is_some_and(|exit| cumulative.follows_or_is(exit)) {
             self.sender.fast_recovery = None;
         }
+        //= RFC 9260 §7.2.4: "the cwnd adjustment rules defined in Sections 7.2.1 and 7.2.2 MUST be applied first"
         // After the window has grown, as the note at the end of §7.2.4 wants it.
         if outcome.lost {
             self.enter_fast_recovery();
@@ -66,6 +71,8 @@ impl Association {
         self.sender.burst =
             if outcome.newly { self.sender.burst.saturating_add(burst) } else { self.sender.burst.max(burst) };
         if outcome.newly {
+            //= RFC 9260 §8.1: "The counter used for endpoint failure detection MUST be reset each time a DATA chunk
+            //= sent to that peer endpoint is acknowledged"
             self.error_count = 0;
         }
         self.update_window_probe(outcome);
@@ -90,6 +97,9 @@ impl Association {
             if let Some((_, sent)) = path.measuring.take_if(acknowledged) {
                 path.rtt.measured(cx.now - sent, &self.config);
             }
+            //= RFC 9260 §7.2: "The slow-start and congestion avoidance algorithms MUST be used by an endpoint to
+            //= control the amount of data being injected into the network."
+            //= RFC 9260 §7.2: "an SCTP sender MUST NOT be more aggressive than the following algorithms allow"
             path.controller.on_acknowledged(congestion::Acknowledged {
                 bytes: flight.acknowledged,
                 window_used: path.window_full || flight.before >= path.controller.window(),
@@ -108,12 +118,17 @@ impl Association {
             path.t3 = Some(cx.now + path.rtt.rto());
         }
         if flight.acknowledged > 0 {
+            //= RFC 9260 §8.2: "the endpoint SHOULD clear the error counter of the destination transport address to
+            //= which the DATA chunk was last sent"
             self.path_is_good(at, cx);
         }
     }
 
     /// Chunks have been reported missing three times (§7.2.4).
     fn enter_fast_recovery(&mut self) {
+        //= RFC 9260 §7.2.4: "While in Fast Recovery, the ssthresh and cwnd SHOULD NOT change for any destinations due
+        //= to a subsequent Fast Recovery event (i.e., one SHOULD NOT reduce the cwnd further due to a subsequent Fast
+        //= Retransmit)."
         if self.sender.fast_recovery.is_some() {
             return;
         }
@@ -121,6 +136,8 @@ impl Association {
             if self.sender.outstanding.flight(at).lost > 0 {
                 let path = &mut self.paths[at];
                 path.controller.on_loss();
+                //= RFC 9260 §7.2.4: "the sender SHOULD ignore the value of cwnd and SHOULD NOT delay retransmission for
+                //= this single packet"
                 path.fast_retransmit = true;
             }
         }

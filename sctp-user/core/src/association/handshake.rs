@@ -81,11 +81,25 @@ impl<'a> PeerParameters<'a> {
         };
         for parameter in list.recognized(&mut reported) {
             match parameter.map_err(|_| BadParameters::Malformed)? {
+                //= RFC 9260 §5.1.2: "If there is a Host Name Address parameter present in the received INIT or INIT ACK
+                //= chunk, the endpoint MUST immediately send an ABORT chunk"
+                //= RFC 9260 §3.3.2: "The receiver of an INIT chunk containing a Host Name Address parameter MUST send
+                //= an ABORT chunk"
+                //= RFC 9260 §3.3.3: "The receiver of INIT ACK chunks containing a Host Name Address parameter MUST send
+                //= an ABORT chunk"
+                //= RFC 9260 §3.3.2.1.4: "The receiver of an INIT chunk or an INIT ACK containing a Host Name Address
+                //= parameter MUST send an ABORT chunk"
+                //= RFC 9260 §12.2.4.1: "Endpoints receiving INIT or INIT ACK chunks containing the Host Name Address
+                //= parameter MUST send an ABORT chunk in response"
                 Parameter::HostName(name) => return Err(BadParameters::HostName(name)),
                 Parameter::StateCookie(cookie) => read.cookie = read.cookie.or(Some(cookie)),
                 Parameter::CookiePreservative { increment_ms } => {
                     read.cookie_extension = Duration::from_millis(increment_ms.into());
                 }
+                //= RFC 9260 §5.1.2: "then the address family that is not listed in the 'Supported Address Types'
+                //= parameter SHOULD also be considered as supported by the receiver of the INIT chunk"
+                //= RFC 9260 §5.1.2: "The receiver of the INIT chunk SHOULD NOT respond with any kind of error
+                //= indication."
                 parameter => {
                     let address =
                         parameter.address().filter(|address| is_unicast(*address) && in_scope(*address, source));
@@ -195,6 +209,9 @@ impl Association {
         }
     }
 
+    //= RFC 9260 §3.3.2: "An INIT chunk MUST NOT contain the Host Name Address parameter."
+    //= RFC 9260 §3.3.2: "Unless otherwise noted, each parameter MUST only be included once in the INIT chunk."
+    //= RFC 9260 §3.3.2.1.4: "The sender of an INIT chunk or INIT ACK chunk MUST NOT include this parameter."
     /// Calls `with` with the INIT to send: also what an INIT ACK says of us, but for its cookie (§5.2.1).
     pub(crate) fn with_init<T>(&self, with: impl FnOnce(&Init<'_>) -> T) -> T {
         let mut parameters: SmallVec<[Parameter<'_>; 8]> = SmallVec::new();
@@ -209,6 +226,10 @@ impl Association {
             parameters.push(Parameter::CookiePreservative { increment_ms });
         }
         with(&Init {
+            //= RFC 9260 §5.1: "In the INIT chunk, "A" MUST provide its Verification Tag (Tag_A) in the Initiate Tag
+            //= field."
+            //= RFC 9260 §5.1.1: "the sender of the chunk MUST indicate the number of outbound streams (OS) it wishes to
+            //= have in the association, as well as the maximum inbound streams (MIS)"
             initiate_tag: self.local_tag,
             a_rwnd: u32::try_from(self.config.receive_buffer).unwrap_or(u32::MAX),
             outbound_streams: self.config.outbound_streams,
@@ -220,6 +241,8 @@ impl Association {
 
     /// INIT ACK (§5.1 C). In any state but COOKIE-WAIT it is discarded (§5.2.3).
     pub(super) fn handle_init_ack(&mut self, init: &Init<'_>, source: IpAddr, cx: &mut Context<'_>) {
+        //= RFC 9260 §5.2.3: "the endpoint SHOULD discard the INIT ACK chunk"
+        //= RFC 9260 §3.3.3: "or COOKIE-WAIT, it SHOULD be discarded silently"
         let State::CookieWait(wait) = &self.state else { return };
         let (sent, stale_cookies, measurable) = (wait.sent, wait.stale_cookies, wait.retransmissions == 0);
         self.peer_tag = init.initiate_tag;
@@ -239,6 +262,9 @@ impl Association {
         };
 
         // All addresses that are listed, and the one that it came from (§5.1.2 A, C).
+        //= RFC 9260 §5.1.2: "the endpoint MUST take the source IP address from which the chunk arrives and record it"
+        //= RFC 9260 §3.3.3: "the receiver of the INIT ACK chunk MUST use the source address associated with the
+        //= received IP datagram as its sole destination address"
         for address in core::iter::once(source).chain(parameters.addresses.iter().copied()) {
             if self.can_reach(address) {
                 self.add_path(address, PathState::Unconfirmed, cx.now);
@@ -252,6 +278,7 @@ impl Association {
         let path = path.unwrap_or_else(|| self.paths.for_data());
         self.paths.set_primary(path);
 
+        //= RFC 9260 §5.1.1: "the endpoint MUST use MIS outbound streams"
         self.outbound_streams = self.config.outbound_streams.min(init.inbound_streams);
         self.inbound_streams = init.outbound_streams.min(self.config.max_inbound_streams);
         let refused = self.sender.queue.limit_streams(self.outbound_streams);
@@ -262,7 +289,13 @@ impl Association {
         let unrecognized: SmallVec<[Parameter<'_>; 4]> =
             parameters.unrecognized.iter().map(|raw| Parameter::Unknown(*raw)).collect();
         let cause = Cause::UnrecognizedParameters(ParameterList::new(&unrecognized));
+        //= RFC 9260 §3.2.2: "it SHOULD bundle the ERROR chunk containing the "Unrecognized Parameters" error cause with
+        //= the chunk sent in response (e.g., COOKIE ECHO)"
         let error = (!unrecognized.is_empty()).then(|| encode(&ErrorChunk { causes: [cause][..].into() })).flatten();
+        //= RFC 9260 §3.3.3: "then the receiver SHOULD process the INIT ACK chunk and send back a COOKIE ECHO chunk"
+        //= RFC 9260 §5.1.4: "it MUST immediately send a COOKIE ECHO chunk to its peer with the received State Cookie"
+        //= RFC 9260 §3.3.11: "This field MUST contain the exact cookie received in the State Cookie parameter from the
+        //= previous INIT ACK chunk."
         self.state = State::CookieEchoed(Box::new(CookieEchoed {
             t1: None,
             retransmissions: 0,
@@ -277,6 +310,8 @@ impl Association {
 
     /// COOKIE ACK (§5.1 E). In any state but COOKIE-ECHOED it is discarded (§5.2.5).
     pub(super) fn handle_cookie_ack(&mut self, source: IpAddr, cx: &mut Context<'_>) {
+        //= RFC 9260 §5.2.5: "At any state other than COOKIE-ECHOED, an endpoint SHOULD silently discard a received
+        //= COOKIE ACK chunk."
         let State::CookieEchoed(echoed) = &self.state else { return };
         let (sent, measurable) = (echoed.sent, echoed.retransmissions == 0);
         if let Some(at) = self.paths.find(source).filter(|_| measurable) {
@@ -290,6 +325,10 @@ impl Association {
 
     /// The State Cookie that our COOKIE ECHO brought was too old (§5.2.6).
     pub(super) fn handle_stale_cookie(&mut self, cx: &mut Context<'_>) {
+        //= RFC 9260 §5.2.6: "an endpoint SHOULD first examine if an association is in the process of being set up,
+        //= i.e., the association is in the COOKIE-ECHOED state"
+        //= RFC 9260 §5.2.6: "In all cases, if the association is not in the COOKIE-ECHOED state, the ERROR chunk SHOULD
+        //= be silently discarded."
         let State::CookieEchoed(echoed) = &self.state else { return };
         let stale_cookies = echoed.stale_cookies + 1;
         if stale_cookies > MAX_STALE_COOKIES {
@@ -303,6 +342,8 @@ impl Association {
             sent: cx.now,
             retransmissions: 0,
             stale_cookies,
+            //= RFC 9260 §5.2.6: "an implementation SHOULD use the RTT information measured based on the previous COOKIE
+            //= ECHO/ERROR chunk exchange and SHOULD add no more than 1 second beyond the measured RTT"
             cookie_extension_ms: round_trip.saturating_add(1000),
         });
         self.peer_tag = 0;
@@ -317,10 +358,16 @@ impl Association {
         let State::CookieWait(wait) = &mut self.state else { return };
         wait.t1 = None;
         wait.retransmissions += 1;
+        //= RFC 9260 §4: "If the T1-init timer expires, the endpoint MUST retransmit the INIT chunk and restart the
+        //= T1-init timer."
+        //= RFC 9260 §4: "This MUST be repeated up to 'Max.Init.Retransmits' times."
+        //= RFC 9260 §4: "After that, the endpoint MUST abort the initialization process and report the error to the
+        //= SCTP user."
         if wait.retransmissions > limit {
             self.close(CloseReason::ConnectTimeout, cx);
             return;
         }
+        //= RFC 9260 §5.1: "Retransmissions of INIT chunks and COOKIE ECHO chunks SHOULD use all addresses of the peer"
         let path = wait.retransmissions as usize % self.paths.len();
         self.queue_control(path, Control::Init);
     }
@@ -331,12 +378,17 @@ impl Association {
         let State::CookieEchoed(echoed) = &mut self.state else { return };
         echoed.t1 = None;
         echoed.retransmissions += 1;
+        //= RFC 9260 §4: "If the T1-cookie timer expires, the endpoint MUST retransmit COOKIE ECHO chunk and restart the
+        //= T1-cookie timer."
+        //= RFC 9260 §5.1.4: "If the timer expires, the endpoint MUST retransmit the COOKIE ECHO chunk and restart the
+        //= T1-cookie timer."
         if echoed.retransmissions > limit {
             self.close(CloseReason::ConnectTimeout, cx);
             return;
         }
         let turn = echoed.retransmissions as usize;
         self.sender.outstanding.time_out_all();
+        //= RFC 9260 §5.4: "then the implementation MUST NOT send a COOKIE ECHO chunk to an UNCONFIRMED address"
         let confirmed: SmallVec<[usize; 4]> =
             (0..self.paths.len()).filter(|at| self.paths[*at].is_confirmed()).collect();
         let first = confirmed.iter().position(|at| *at == self.paths.primary()).unwrap_or(0);
@@ -347,11 +399,15 @@ impl Association {
     /// COOKIE ECHO of a valid cookie for this association (§5.2.4). True if the chunks that came with it are to be processed.
     pub(crate) fn handle_cookie_echo(&mut self, cookie: &Cookie, source: IpAddr, cx: &mut Context<'_>) -> bool {
         match self.resolve_collision(cookie) {
+            //= RFC 9260 §5.2.4: "the endpoint SHOULD enter the ESTABLISHED state if it is in the COOKIE-ECHOED state"
+            //= RFC 9260 §5.2.4: "It SHOULD stop any T1-cookie timer that is running and send a COOKIE ACK chunk."
             Collision::Same => {
                 if self.state.is_connecting() {
                     self.establish_by_cookie(cx);
                 }
             }
+            //= RFC 9260 §5.2.4: "The endpoint SHOULD stay in or enter the ESTABLISHED state, but it MUST update its
+            //= peer's Verification Tag from the State Cookie, stop any T1-init or T1-cookie timers"
             Collision::BothInitiated => {
                 let connecting = self.state.is_connecting();
                 self.peer_tag = cookie.peer_tag;
@@ -366,8 +422,9 @@ impl Association {
                 }
             }
             Collision::Restart => {
+                //= RFC 9260 §5.2.4: "it MUST NOT set up a new association but instead resend the SHUTDOWN ACK chunk and
+                //= send an ERROR chunk"
                 if matches!(self.state, State::ShutdownAckSent(_)) {
-                    // "MUST NOT set up a new association but instead resend the SHUTDOWN ACK chunk and send an ERROR chunk"
                     let at = self.paths.find(source).unwrap_or_else(|| self.paths.for_data());
                     self.queue_control(at, Control::ShutdownAck);
                     self.queue_error(at, Cause::CookieReceivedWhileShuttingDown);
@@ -401,6 +458,8 @@ impl Association {
     }
 
     /// Whether the peer's address is of a family that we can send to.
+    //= RFC 9260 §5.1.2: "it MUST use all the addresses belonging to the supported address family"
+    //= RFC 9260 §5.1.2: "The endpoint SHOULD NOT respond with any kind of error indication."
     fn can_reach(&self, address: IpAddr) -> bool {
         supported_types(&self.local_addresses).is_none_or(|types| match address {
             IpAddr::V4(_) => types.ipv4,
@@ -453,8 +512,9 @@ impl Association {
     fn queue_cookie_ack(&mut self, source: IpAddr, cx: &mut Context<'_>) {
         let at = self.paths.find(source).unwrap_or_else(|| self.paths.for_data());
         self.queue_control(at, Control::CookieAck);
+        //= RFC 9260 §5.4: "A COOKIE ACK chunk MAY be sent to an UNCONFIRMED address, but it MUST be bundled with a
+        //= HEARTBEAT chunk including a nonce."
         if !self.paths[at].is_confirmed() {
-            // "A COOKIE ACK chunk MAY be sent to an UNCONFIRMED address, but it MUST be bundled with a HEARTBEAT" (§5.4).
             self.send_heartbeat(at, cx);
             let heartbeat =
                 self.control.iter().position(|queued| queued.path == at && matches!(queued.chunk, Control::Heartbeat));
@@ -470,7 +530,9 @@ impl Association {
         self.local_tag = cookie.local_tag;
         self.local_initial_tsn = cookie.local_initial_tsn;
         self.sender = Sender::new(cookie.local_initial_tsn, &self.config);
-        // "All the congestion control parameters … MUST be reset": all paths are new.
+        // All paths are new.
+        //= RFC 9260 §5.2.4: "All the congestion control parameters (e.g., cwnd, ssthresh) related to this peer MUST be
+        //= reset to their initial values"
         let mut path = Path::new(cookie.source, PathState::Active, &self.config, cx.now);
         if self.bound {
             path.source = super::closest(&self.local_addresses, cookie.source);
@@ -483,6 +545,8 @@ impl Association {
         self.tie_tags = super::draw_tie_tags(cx.rng);
         self.established(cx);
         let Self { outbound_streams, inbound_streams, .. } = *self;
+        //= RFC 9260 §5.2.4: "A RESTART notification SHOULD be sent to the ULP instead of a COMMUNICATION LOST
+        //= notification."
         self.emit(cx, Event::Restarted { outbound_streams, inbound_streams });
     }
 }

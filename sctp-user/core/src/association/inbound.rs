@@ -46,6 +46,8 @@ impl Association {
             self.paths[at].source.get_or_insert(destination);
         }
         let mut summary = PacketSummary::default();
+        //= RFC 9260 §6: "they MUST be implemented by the data receiver, i.e., an endpoint MUST properly receive and
+        //= process bundled or fragmented data"
         for raw in packet.chunks().skip(usize::from(skip_first)) {
             let walk = match raw {
                 Ok(raw) => self.handle_chunk(raw, &packet, source, payload, &mut summary, cx),
@@ -92,6 +94,11 @@ impl Association {
             Chunk::Heartbeat(_) => self.handle_heartbeat(raw, source),
             Chunk::HeartbeatAck(ack) if !self.state.is_connecting() => self.heartbeat_acknowledged(ack.info, cx),
             Chunk::Abort(abort) => {
+                //= RFC 9260 §9.1: "An endpoint receiving an ABORT chunk MUST apply the special Verification Tag check
+                //= rules described in Section 8.5.1."
+                //= RFC 9260 §3.3.7: "an endpoint that receives an ABORT chunk MUST NOT respond to that ABORT chunk by
+                //= sending an ABORT chunk of its own"
+                //= RFC 9260 §9.1: "An endpoint MUST NOT respond to any received packet that contains an ABORT chunk"
                 // The tag decides whether it counts (§8.5.1 B); with it the packet ends in any case.
                 if self.tag_fits(packet.verification_tag, abort.tag_reflected) {
                     self.handle_abort(&abort, cx);
@@ -157,6 +164,8 @@ impl Association {
             }
             Ok(Received::Duplicate) => self.stats.duplicate_chunks += 1,
             Ok(Received::Dropped) => self.stats.data_chunks_dropped += 1,
+            //= RFC 9260 §6.5: "it SHOULD acknowledge the reception of the DATA chunk following the normal procedure,
+            //= immediately send an ERROR chunk"
             Ok(Received::InvalidStream) => {
                 let at = self.paths.find(source).unwrap_or_else(|| self.paths.for_data());
                 self.queue_error(at, Cause::InvalidStreamIdentifier { stream: data.header.stream });
@@ -175,6 +184,15 @@ impl Association {
             return;
         }
         let Some(at) = self.paths.find(source) else { return };
+        //= RFC 9260 §3.3.6: "An endpoint MUST send this chunk to its peer endpoint as a response to a HEARTBEAT chunk"
+        //= RFC 9260 §3.3.6: "This field MUST contain the Heartbeat Info parameter (as defined in Section 3.3.5) of the
+        //= Heartbeat Request"
+        //= RFC 9260 §8.3: "A receiver of a HEARTBEAT chunk MUST respond to a HEARTBEAT chunk with a HEARTBEAT ACK chunk
+        //= after entering the COOKIE-ECHOED state"
+        //= RFC 9260 §8.3: "The receiver of the HEARTBEAT chunk SHOULD immediately respond with a HEARTBEAT ACK chunk
+        //= that contains the Heartbeat Information TLV, together with any other received TLVs, copied unchanged"
+        //= RFC 9260 §6.4: "An endpoint SHOULD transmit reply chunks (e.g., INIT ACK, COOKIE ACK, and HEARTBEAT ACK) in
+        //= response to control chunks to the same destination transport address"
         let mut echo = BytesMut::from(raw.bytes);
         echo[0] = ChunkType::HEARTBEAT_ACK.0;
         echo[1] = 0;
@@ -208,6 +226,7 @@ impl Association {
     fn handle_malformed(&mut self, error: ChunkError, cx: &mut Context<'_>) -> Walk {
         self.stats.malformed_packets += 1;
         match error {
+            //= RFC 9260 §6.2: "it SHOULD send an ABORT chunk with a "No User Data" error cause"
             ChunkError::NoUserData { tsn, .. } if self.state.may_receive_data() => {
                 let reason = CloseReason::ProtocolViolation { what: "DATA without user data" };
                 self.abort_with(&[Cause::NoUserData { tsn }], reason, cx);
@@ -228,6 +247,8 @@ impl Association {
             return;
         }
         let reason = CloseReason::ProtocolViolation { what: "INIT ACK with a mandatory field out of its range" };
+        //= RFC 9260 §3.3.3: "with the OS value set to 0, it MUST destroy the TCB and SHOULD send an ABORT chunk"
+        //= RFC 9260 §3.3.3: "with the MIS value set to 0, it MUST destroy the TCB and SHOULD send an ABORT chunk"
         match error.initiate_tag() {
             Some(tag) => {
                 self.peer_tag = tag;
@@ -236,6 +257,8 @@ impl Association {
             None => {
                 // There is no tag to use but our own, reflected.
                 let path = &self.paths[self.paths.for_data()];
+                //= RFC 9260 §3.3.3: "with the Initiate Tag set to 0, it MUST destroy the TCB and SHOULD send an ABORT
+                //= chunk with the T bit set"
                 let header = CommonHeader { verification_tag: self.local_tag, ..self.header() };
                 let abort = Answer::new(
                     (path.source, path.address),
@@ -252,6 +275,8 @@ impl Association {
 
     /// Whether the tag of a packet with ABORT or SHUTDOWN COMPLETE is right (§8.5.1 B, C).
     fn tag_fits(&self, tag: u32, reflected: bool) -> bool {
+        //= RFC 9260 §8.5.1: "The receiver of an ABORT chunk MUST accept the packet if the Verification Tag field of the
+        //= packet matches its own tag and the T bit is not set OR if it is set to its Peer's Tag and the T bit is set"
         if reflected { self.peer_tag != 0 && tag == self.peer_tag } else { tag == self.local_tag }
     }
 

@@ -63,8 +63,11 @@ pub struct Association {
     config: Arc<AssociationConfig>,
     /// Set by the endpoint: for all associations alike.
     limits: Limits,
+    //= RFC 9260 §1.3: "All transport addresses used by an SCTP endpoint MUST use the same port number"
     local_port: u16,
     peer_port: u16,
+    //= RFC 9260 §5.3.1: "the Verification Tag value used by either endpoint in a given association MUST NOT change
+    //= during the life time of an association"
     local_tag: u32,
     /// 0 while it is not known.
     peer_tag: u32,
@@ -314,13 +317,23 @@ impl Association {
             self.state,
             State::ShutdownPending | State::ShutdownSent(_) | State::ShutdownReceived | State::ShutdownAckSent(_)
         );
+        //= RFC 9260 §4: "In the SHUTDOWN-RECEIVED state, the endpoint MUST NOT accept any new send requests from its
+        //= SCTP user."
+        //= RFC 9260 §4: "In the SHUTDOWN-ACK-SENT state, the endpoint MUST NOT accept any new send requests from its
+        //= SCTP user."
+        //= RFC 9260 §9.2: "An endpoint SHOULD reject any new data request from its upper layer"
+        //= RFC 9260 §9.2: "the SHUTDOWN chunk receiver MUST NOT accept new data from its SCTP user"
         if ends || self.shutdown_requested {
             return Err(SendError::ShuttingDown);
         }
+        //= RFC 9260 §5.1.1: "the valid outbound stream identifier range for either endpoint MUST be 0 to min(local OS,
+        //= remote MIS) - 1"
+        //= RFC 9260 §6.5: "Every DATA chunk MUST carry a valid stream identifier."
         if message.stream >= self.outbound_streams {
             return Err(SendError::InvalidStream { stream: message.stream, streams: self.outbound_streams });
         }
         let (len, max) = (message.payload.len(), self.config.max_message_size);
+        //= RFC 9260 §6.2: "An endpoint SHOULD NOT send a DATA chunk with no user data part."
         if len == 0 {
             return Err(SendError::Empty);
         }
@@ -393,6 +406,15 @@ impl Association {
     fn queue_control(&mut self, path: usize, chunk: Control) {
         match chunk {
             Control::Init | Control::CookieEcho | Control::CookieAck => {
+                //= RFC 9260 §3.2.2: "Any time a COOKIE ECHO chunk is sent in a packet, it MUST be the first chunk."
+                //= RFC 9260 §3.3.11: "This chunk MUST precede any DATA chunk sent within the association"
+                //= RFC 9260 §3.3.12: "This chunk MUST precede any DATA or SACK chunk sent within the association"
+                //= RFC 9260 §5.1: "but the COOKIE ACK chunk MUST be the first chunk in the packet"
+                //= RFC 9260 §5.1: "it MUST be the first chunk in the packet and, until the COOKIE ACK chunk is
+                //= returned, the sender MUST NOT send any other packets to the peer"
+                //= RFC 9260 §5.1.5: "however, the COOKIE ACK chunk MUST be the first chunk in the SCTP packet"
+                //= RFC 9260 §5.1.5: "if the SACK chunk is bundled with the COOKIE ACK chunk, the COOKIE ACK chunk MUST
+                //= appear first in the SCTP packet"
                 self.control.push_front(QueuedControl { path, chunk });
             }
             _ if self.control.len() < MAX_CONTROL => self.control.push_back(QueuedControl { path, chunk }),

@@ -70,11 +70,18 @@ impl Association {
     /// Starts T3-rtx of a path if it does not run (§6.3.2 R1).
     pub(super) fn start_t3(&mut self, path: usize, now: Instant) {
         let after = self.t3_interval(path);
+        //= RFC 9260 §6.1: "if the T3-rtx timer of that address is not currently running, the sender MUST start that
+        //= timer"
+        //= RFC 9260 §6.1: "Otherwise, the data sender MUST NOT restart the timer."
         self.paths[path].t3.get_or_insert(now + after);
     }
 
-    /// How long T3-rtx runs: the RTO; longer while probes of a closed window are answered but not taken (§6.1 A: "SHOULD increase the
-    /// probe interval exponentially").
+    /// How long T3-rtx runs: the RTO; longer while probes of a closed window are answered but not taken (§6.1 A).
+    //= RFC 9260 §6.1: "When starting or restarting the T3-rtx timer, the timer value SHOULD be adjusted according to
+    //= the timer rules"
+    //= RFC 9260 §6.1: "SHOULD increase the probe interval exponentially afterwards"
+    //= RFC 9260 §6.3.3: "The RTO to be used for starting T3-rtx SHOULD be the one for the destination address to which
+    //= the retransmission is sent"
     pub(super) fn t3_interval(&self, path: usize) -> core::time::Duration {
         let rto = self.paths[path].rtt.rto();
         match self.sender.probe {
@@ -93,6 +100,8 @@ impl Association {
         self.stats.packets_sent += 1;
         self.stats.bytes_sent += len as u64;
         let path = &self.paths[path];
+        //= RFC 9260 §5.1.2: "The receiver SHOULD use only these transport addresses as destination transport addresses
+        //= when sending subsequent packets to its peer."
         Transmit { source: path.source, destination: path.address, len, ecn: Ecn::NotEct, association: Some(self.id) }
     }
 
@@ -129,12 +138,19 @@ impl Association {
     }
 
     fn write_packet(&mut self, path: usize, now: Instant, buf: &mut [u8]) -> Option<usize> {
+        //= RFC 9260 §6.10: "The total size of the resultant SCTP packet MUST be less that or equal to the current
+        //= PMTU."
         let max = self.max_packet(path).min(buf.len());
         let is_init = matches!(self.control.front(), Some(QueuedControl { chunk: Control::Init, .. }));
         let header = self.header();
+        //= RFC 9260 §3.1: "A packet containing an INIT chunk MUST have a zero Verification Tag."
+        //= RFC 9260 §8.5.1: "The sender MUST set the Verification Tag of the packet to 0."
         let header = if is_init { CommonHeader { verification_tag: 0, ..header } } else { header };
         let mut writer = Writer::new(&mut buf[..max], header).ok()?;
 
+        //= RFC 9260 §6: "Control chunks MUST come before DATA chunks in the packet."
+        //= RFC 9260 §6.10: "When bundling control chunks with DATA chunks, an endpoint MUST place control chunks first
+        //= in the outbound SCTP packet."
         let bundle = self.write_control(path, &mut writer, now);
         if bundle != Bundle::Closed {
             let with_cookie = bundle == Bundle::CookieEcho;
@@ -157,6 +173,8 @@ impl Association {
 
     /// Writes the control chunks for `path` that wait at the front.
     fn write_control(&mut self, path: usize, writer: &mut Writer<'_>, now: Instant) -> Bundle {
+        //= RFC 9260 §5.4: "An endpoint MUST NOT send any chunks to an UNCONFIRMED address, with the following
+        //= exceptions:"
         let mut bundle = if self.paths[path].is_confirmed() { Bundle::Open } else { Bundle::Closed };
         while let Some(queued) = self.control.pop_front() {
             if queued.path != path || (matches!(queued.chunk, Control::Init) && !writer.is_empty()) {
@@ -167,6 +185,10 @@ impl Association {
                 Control::Init => {
                     let written = self.with_init(|init| writer.chunk(init)).is_ok();
                     self.init_sent(now);
+                    //= RFC 9260 §3: "INIT, INIT ACK, and SHUTDOWN COMPLETE chunks MUST NOT be bundled with any other
+                    //= chunk"
+                    //= RFC 9260 §12.3: "an INIT chunk MUST NOT be bundled with any other chunk in a packet and (2) a
+                    //= packet containing an INIT chunk MUST have a zero Verification Tag"
                     bundle = Bundle::Closed;
                     written
                 }
@@ -205,6 +227,10 @@ impl Association {
     fn init_sent(&mut self, now: Instant) {
         if let State::CookieWait(wait) = &mut self.state {
             wait.sent = now;
+            //= RFC 9260 §5.1.6: "When retransmitting the INIT chunk, the endpoint MUST follow the rules defined in
+            //= Section 6.3"
+            //= RFC 9260 §5.1: "The T1-init timer and T1-cookie timer SHOULD follow the same rules given in Section
+            //= 6.3."
             wait.t1 = Some(now + backed_off(&self.config, wait.retransmissions));
         }
     }
@@ -213,6 +239,7 @@ impl Association {
     fn write_cookie_echo(&mut self, writer: &mut Writer<'_>, now: Instant) -> bool {
         let State::CookieEchoed(echoed) = &mut self.state else { return true };
         echoed.sent = now;
+        //= RFC 9260 §5.1.4: "The endpoint MUST also start the T1-cookie timer after sending the COOKIE ECHO chunk."
         echoed.t1 = Some(now + backed_off(&self.config, echoed.retransmissions));
         if writer.chunk(&CookieEcho { cookie: &echoed.cookie }).is_err() {
             return false;
@@ -227,12 +254,15 @@ impl Association {
     /// Writes a SACK if one is due, or one could go along with DATA.
     fn write_sack(&mut self, path: usize, with_data: bool, writer: &mut Writer<'_>) -> bool {
         let sack = &self.receiver.sack;
+        //= RFC 9260 §6.1: "the sender SHOULD create a SACK chunk and bundle it with the outbound DATA chunk"
         if !(sack.due || (sack.pending && with_data)) || !self.may_sack() || !self.paths[path].is_confirmed() {
             return false;
         }
         let due = sack.due;
         let duplicates = self.receiver.tracker.duplicates().len();
         let Some(room) = writer.remaining().checked_sub(SACK_HEADER + 4 * duplicates) else { return false };
+        //= RFC 9260 §6.7: "the endpoint MUST send only one SACK chunk"
+        //= RFC 9260 §6.2: "The SCTP endpoint MUST report as many Gap Ack Blocks as can fit in a single SACK chunk"
         let blocks = self.receiver.tracker.gap_count().min(room / 4);
         if with_data && !due {
             // It can wait, so it must not push the DATA out of the packet.
@@ -241,6 +271,7 @@ impl Association {
                 return false;
             }
         }
+        //= RFC 9260 §6.2: "the data receiver SHOULD place the current value of a_rwnd into the a_rwnd field"
         let a_rwnd = self.receiver.announce_window(&self.config);
         let sack = Sack {
             cumulative_tsn_ack: self.receiver.tracker.cumulative(),
@@ -260,8 +291,13 @@ impl Association {
     fn write_data(&mut self, path: usize, with_cookie: bool, writer: &mut Writer<'_>, now: Instant) -> bool {
         let before = writer.len();
         if self.sender.outstanding.flight(path).bytes == 0 {
+            //= RFC 9260 §6.1: "Also note that the cwnd SHOULD be adjusted according to Section 7.2.1."
             self.paths[path].decay(now);
         }
+        //= RFC 9260 §6.1: "before sending new DATA chunks, the sender MUST first transmit any DATA chunks that are
+        //= marked for retransmission"
+        //= RFC 9260 §6.10: "The transmitter MUST transmit DATA chunks within an SCTP packet in increasing order of
+        //= TSN."
         let all_again = self.write_lost(path, writer, now);
         if writer.len() > before {
             self.paths[path].fast_retransmit = false;
@@ -302,12 +338,16 @@ impl Association {
             self.stats.fast_retransmits += u64::from(fast);
             self.sender.outstanding.retransmit_first(path as u8);
             // Karn's algorithm, and its sharper form: what was sent after a chunk that is sent again measures nothing (§6.3.1 C5).
+            //= RFC 9260 §6.3.1: "RTT measurements MUST NOT be made using chunks that were retransmitted"
+            //= RFC 9260 §6.3.1: "RTT measurements SHOULD only be made using a DATA chunk with TSN r if no DATA chunk
+            //= with TSN less than or equal to r was retransmitted"
             for other in self.paths.iter_mut() {
                 if other.measuring.is_some_and(|(measured, _)| measured.follows_or_is(tsn)) {
                     other.measuring = None;
                 }
             }
-            // "MUST restart the timer if the earliest … outstanding DATA chunk sent to that address is being retransmitted" (§6.1)
+            //= RFC 9260 §6.1: "the sender MUST restart the timer if the earliest (i.e., lowest TSN) outstanding DATA
+            //= chunk sent to that address is being retransmitted"
             if self.sender.outstanding.is_earliest(path, tsn) && !self.state.is_connecting() {
                 self.paths[path].t3 = Some(now + self.t3_interval(path));
             }
@@ -324,6 +364,10 @@ impl Association {
         // the peer may have no second packet to acknowledge.
         let few = 2 * self.paths.max_chunk() as u32;
         while let Some(left) = self.sender.queue.next_len() {
+            //= RFC 9260 §6.9: "The implementation MUST also take into account the space required for a SACK chunk if
+            //= bundling a SACK chunk with the DATA chunk."
+            //= RFC 9260 §6.9: "it MUST fragment a user message if the size of the user message to be sent causes the
+            //= outbound SCTP packet size to exceed the current PMTU"
             let room = writer.payload_room();
             let len = if left <= room && left <= max_payload {
                 left
@@ -337,6 +381,10 @@ impl Association {
                 return;
             }
             let probing = self.sender.probe == WindowProbe::Due && self.sender.outstanding.is_empty();
+            //= RFC 9260 §6.1: "the data sender MUST NOT transmit new data to any destination transport address if its
+            //= peer's rwnd indicates that the peer has no buffer space"
+            //= RFC 9260 §6.1: "The sender MUST also have an algorithm for sending new DATA chunks to avoid silly window
+            //= syndrome (SWS)"
             if len > self.sender.peer_window() && !probing {
                 return;
             }
@@ -354,6 +402,9 @@ impl Association {
             self.stats.data_chunks_sent += 1;
             self.stats.data_bytes_sent += len as u64;
             self.sender.outstanding.push(chunk, path as u8);
+            //= RFC 9260 §6.3.1: "a new RTT measurement MUST be made each round trip"
+            //= RFC 9260 §6.3.1: "new RTT measurements SHOULD be made no more than once per round trip for a given
+            //= destination transport address"
             self.paths[path].measuring.get_or_insert((tsn, now));
             if probing {
                 self.sender.probe = WindowProbe::Sent { answered: false, count: 0 };
@@ -390,6 +441,15 @@ impl Association {
         let len = self.next_new_len()?;
         let path = self.paths.for_data();
         let outstanding = &self.sender.outstanding;
+        //= RFC 9260 §6.1: "The following general rules MUST be applied by the data sender for transmission and/or
+        //= retransmission of outbound DATA chunks:"
+        //= RFC 9260 §6.1: "A zero window probe MUST only be sent when the cwnd allows"
+        //= RFC 9260 §6.1: "A zero window probe SHOULD only be sent when all outstanding DATA chunks have been
+        //= cumulatively acknowledged and no DATA chunks are in flight."
+        //= RFC 9260 §6.1: "the protocol parameter 'Max.Burst' SHOULD be used to limit the number of packets sent"
+        //= RFC 9260 §6.1: "cwnd SHOULD NOT be changed permanently"
+        //= RFC 9260 §6.1: "but MUST transmit no more DATA chunks until some or all of the outstanding DATA chunks are
+        //= acknowledged"
         let nothing_out = outstanding.is_empty();
         let may = self.paths[path].has_window(flight(path))
             && (self.sender.burst > 0 || nothing_out)
@@ -416,6 +476,15 @@ impl Association {
         if let Some((_, chunk)) = self.sender.outstanding.first_lost() {
             return chunk.size() as usize;
         }
+        //= RFC 9260 §6: "The size of each DATA chunk SHOULD be smaller than or equal to the Association Maximum DATA
+        //= Chunk Size (AMDCS)."
+        //= RFC 9260 §6.9: "If its peer is multi-homed, the endpoint SHOULD choose a DATA chunk size smaller than or
+        //= equal to the AMDCS."
+        //= RFC 9260 §6.9: "The sender SHOULD choose a size of DATA chunks that is smaller than or equal to the AMDCS."
+        //= RFC 9260 §7.3: "When fragmenting messages into multiple parts, this AMDCS SHOULD be used to calculate the
+        //= size of each DATA chunk."
+        //= RFC 9260 §6.9: "the SCTP implementation MUST take into account the SCTP packet header as well as the DATA
+        //= chunk header(s)"
         let max_payload = self.paths.max_chunk() - DATA_CHUNK_HEADER;
         let payload = match self.sender.queue.next_len() {
             Some(left) if left > max_payload => MIN_FRAGMENT,
@@ -430,6 +499,8 @@ impl Association {
         let last = usize::from(chunk.path);
         if chunk.timed_out() {
             self.paths.alternate(last)
+        //= RFC 9260 §6.4: "an endpoint SHOULD send fast retransmissions to the same destination transport address to
+        //= which the original data was sent"
         } else if self.paths[last].is_active() {
             last
         } else {
@@ -442,6 +513,10 @@ impl Association {
     }
 
     fn sack_path(&self) -> usize {
+        //= RFC 9260 §6.7: "the SCTP endpoint SHOULD always try to send the SACK chunk to the same destination address
+        //= from which the last DATA chunk was received"
+        //= RFC 9260 §6.4: "an endpoint SHOULD NOT vary the destination transport address of a SACK chunk when it
+        //= receives DATA chunks coming from the same source address"
         let path = self.receiver.sack.path;
         if path < self.paths.len() && self.paths[path].is_confirmed() { path } else { self.paths.for_data() }
     }
@@ -461,6 +536,9 @@ impl Association {
             && self.sender.outstanding.is_empty()
             && self.window_is_closed()
         {
+            //= RFC 9260 §6.1: "Senders MUST support zero window probing."
+            //= RFC 9260 §6.1: "The sender SHOULD send the first zero window probe after 1 RTO when it detects that the
+            //= receiver has closed its window"
             self.sender.probe = WindowProbe::Waiting;
             self.start_t3(path, now);
         }

@@ -126,7 +126,8 @@ impl Receiver {
             held: 0,
             held_chunks: 0,
             credit: config.receive_buffer,
-            // "After the reception of the first DATA chunk … MUST immediately respond with a SACK" (§5.1).
+            //= RFC 9260 §5.1: "After the reception of the first DATA chunk in an association, the endpoint MUST
+            //= immediately respond with a SACK chunk"
             sack: SackState { early: if config.sack_early { EARLY_PACKETS } else { 1 }, ..SackState::default() },
         }
     }
@@ -145,6 +146,11 @@ impl Receiver {
         let message = self.ready.pop_front()?;
         self.uncharge(&message);
         // The window has opened; tell the peer if it makes a difference (§6.2).
+        //= RFC 9260 §6.2: "When the window opens up, an SCTP receiver SHOULD send additional SACK chunks to update the
+        //= window even if no new data is received."
+        //= RFC 9260 §6.2: "The receiver MUST avoid sending a large number of window updates"
+        //= RFC 9260 §6.2: "The data receiver SHOULD notify the data sender in a timely manner of changes in its ability
+        //= to receive data."
         if self.free(config) >= self.credit + config.receive_buffer / 4 {
             self.sack.due = true;
         }
@@ -179,12 +185,18 @@ impl Receiver {
     fn free(&self, config: &AssociationConfig) -> usize {
         let buffer = config.receive_buffer;
         let charged = self.held + self.held_chunks * CHUNK_OVERHEAD;
+        //= RFC 9260 §6.2: "The data receiver SHOULD NOT increment a_rwnd unless it has released bytes from its receive
+        //= buffer."
+        //= RFC 9260 §6.2: "if the receiver is holding fragmented DATA chunks in a reassembly queue, it SHOULD NOT
+        //= increment a_rwnd"
         buffer.saturating_sub(self.held).min((2 * buffer).saturating_sub(charged))
     }
 
     /// The a_rwnd to announce, which is now what the peer reckons with.
     pub(crate) fn announce_window(&mut self, config: &AssociationConfig) -> u32 {
         let free = self.free(config);
+        //= RFC 9260 §6.2: "The receiver MUST also have an algorithm for advertising its receive window to avoid
+        //= receiver silly window syndrome (SWS)"
         self.credit = if free < SMALLEST_WINDOW { 0 } else { free };
         u32::try_from(self.credit).unwrap_or(u32::MAX)
     }
@@ -211,6 +223,9 @@ impl Receiver {
         }
         let header = &data.header;
         summary.immediate |= header.flags.is_immediate();
+        //= RFC 9260 §6.2: "The data receiver SHOULD take into account that the data sender will not retransmit DATA
+        //= chunks that are acked via the Cumulative TSN Ack"
+        //= RFC 9260 §6.2: "An endpoint SHOULD NOT revoke a SACK chunk and discard data."
         let arrival = self.tracker.classify(header.tsn, config.max_gaps);
         match arrival {
             Arrival::Duplicate => {
@@ -227,8 +242,14 @@ impl Receiver {
         if header.stream >= inbound_streams {
             self.tracker.accept(header.tsn);
             summary.accepted = true;
+            //= RFC 9260 §6.5: "If an endpoint receives a DATA chunk with an invalid stream identifier, it SHOULD
+            //= acknowledge the reception of the DATA chunk"
             return Ok(Received::InvalidStream);
         }
+        //= RFC 9260 §6.2: "The dropped DATA chunk(s) MUST NOT be included in the SACK chunk, as they were not
+        //= accepted."
+        //= RFC 9260 §6.2: "If a data receiver drops DATA chunks, it MUST NOT include them in Gap Ack Blocks in
+        //= subsequent SACK chunks until they are received again via retransmission."
         if !self.has_room(arrival, data, config) {
             summary.dropped = true;
             return Ok(Received::Dropped);
@@ -257,9 +278,18 @@ impl Receiver {
         sack.pending = true;
         sack.path = path;
         sack.packets = sack.packets.saturating_add(1);
+        //= RFC 9260 §6.2: "the receiver SHOULD NOT delay the sending of the corresponding SACK chunk, i.e., the
+        //= receiver SHOULD immediately respond with the corresponding SACK chunk"
+        //= RFC 9260 §6.2: "if such a DATA chunk is dropped, the receiver MUST immediately send back a SACK chunk"
+        //= RFC 9260 §6.2: "When a packet arrives with duplicate DATA chunk(s) and with no new DATA chunk(s), the
+        //= endpoint MUST immediately send a SACK chunk with no delay."
+        //= RFC 9260 §6.7: "If the endpoint detects a gap in the received DATA chunk sequence, it SHOULD send a SACK
+        //= chunk with Gap Ack Blocks immediately."
+        //= RFC 9260 §7.2.4: "it SHOULD start sending a SACK chunk back every time a packet arrives carrying data until
+        //= the hole is filled"
+        //= RFC 9260 §6.2: "an acknowledgement SHOULD be generated for at least every second packet"
         let at_once = summary.immediate
             || summary.dropped
-            // "with duplicate DATA chunk(s) and with no new DATA chunk(s)"
             || (summary.duplicate && !summary.accepted)
             // §6.7: as long as TSNs are missing, and when that changes.
             || summary.gaps_before
@@ -278,6 +308,15 @@ impl Receiver {
             return;
         }
         let delay = if config.sack_early { EARLY_DELAY.min(config.sack_delay) } else { config.sack_delay };
+        //= RFC 9260 §6.2: "The SCTP endpoint MUST always acknowledge the reception of each valid DATA chunk"
+        //= RFC 9260 §6.2: "The guidelines on the delayed acknowledgement algorithm specified in Section 4.2 of
+        //= [RFC5681] SHOULD be followed."
+        //= RFC 9260 §6.2: "SHOULD be generated within 200 ms of the arrival of any unacknowledged DATA chunk"
+        //= RFC 9260 §6.2: "an SCTP transmitter MUST NOT be more aggressive in sending SACK chunks than the following
+        //= algorithms allow"
+        //= RFC 9260 §6.2: "An SCTP receiver MUST NOT generate more than one SACK chunk for every incoming packet"
+        //= RFC 9260 §5.1: "Subsequent acknowledgements SHOULD be done as described in Section 6.2."
+        //= RFC 9260 §5.1.5: "subsequent DATA chunk acknowledgement SHOULD follow the rules defined in Section 6.2"
         sack.timer.get_or_insert(now + delay);
     }
 
@@ -394,6 +433,10 @@ impl Receiver {
     }
 
     fn put_in_order(&mut self, message: ReceivedMessage) {
+        //= RFC 9260 §3.3.1: "Therefore, the receiver MUST ignore the Stream Sequence Number field."
+        //= RFC 9260 §3.3.1: "unordered DATA chunks MUST be dispatched to the upper layer by the receiver without any
+        //= attempt to reorder"
+        //= RFC 9260 §6.6: "but the receiver MUST ignore the field"
         if message.unordered {
             self.ready.push_back(message);
             return;

@@ -81,6 +81,7 @@ impl Sender {
 
     /// rwnd: what the peer's receive buffer has left. DATA counts against it while it is in flight, so sending and marking
     /// for retransmission change it by themselves (§6.2.1 B, C).
+    //= RFC 9260 §6.2.1: "An endpoint SHOULD use the following rules to calculate the rwnd"
     pub(crate) fn peer_window(&self) -> usize {
         self.a_rwnd.saturating_sub(self.outstanding.data_in_flight())
     }

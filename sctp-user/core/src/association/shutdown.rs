@@ -25,13 +25,16 @@ impl Association {
                 self.state = State::ShutdownPending;
                 self.all_acknowledged(cx);
             }
-            // "it MUST ignore ULP shutdown requests" (SHUTDOWN-RECEIVED); in the others it is under way.
+            //= RFC 9260 §9.2: "Once an endpoint has reached the SHUTDOWN-RECEIVED state, it MUST ignore ULP shutdown
+            //= requests"
+            // In the other states it is under way.
             _ => {}
         }
     }
 
     /// An INIT of the peer shows that it does not know of our SHUTDOWN ACK (§9.2).
     pub(crate) fn repeat_shutdown_ack(&mut self, source: IpAddr) {
+        //= RFC 9260 §9.2: "it SHOULD discard the INIT chunk and retransmit the SHUTDOWN ACK chunk"
         if matches!(self.state, State::ShutdownAckSent(_)) {
             let at = self.paths.find(source).unwrap_or_else(|| self.paths.for_data());
             self.queue_control(at, Control::ShutdownAck);
@@ -47,20 +50,35 @@ impl Association {
     /// The application wants to end at once (§9.1).
     pub(crate) fn abort(&mut self, reason: &Bytes, cx: &mut Context<'_>) {
         let reason = &reason[..reason.len().min(MAX_REASON)];
+        //= RFC 9260 §9.1: "a "User-Initiated Abort" error cause (see Section 3.3.10.12) SHOULD be present in the ABORT
+        //= chunk"
         self.abort_with(&[Cause::UserInitiatedAbort(reason)], CloseReason::LocalAbort, cx);
     }
 
     /// Nothing waits and nothing is outstanding: goes on with a shutdown if one is under way.
     pub(super) fn all_acknowledged(&mut self, cx: &mut Context<'_>) {
+        //= RFC 9260 §9.2: "An endpoint SHOULD ensure that all its outstanding DATA chunks have been acknowledged before
+        //= initiating the shutdown procedure."
+        //= RFC 9260 §9.2: "the SHUTDOWN chunk receiver MUST continue to follow normal data transmission procedures
+        //= defined in Section 6, until all outstanding DATA chunks are acknowledged"
+        //= RFC 9260 §4: "In the SHUTDOWN-RECEIVED state, the endpoint MUST transmit or retransmit data and leave this
+        //= state when all data in queue is transmitted."
         if !self.sender.is_empty() {
             return;
         }
         match self.state {
             State::ShutdownPending => {
+                //= RFC 9260 §3.3.8: "An endpoint in an association MUST use this chunk to initiate a graceful close of
+                //= the association with its peer."
+                //= RFC 9260 §9.2: "It SHOULD then start the T2-shutdown timer and enter the SHUTDOWN-SENT state."
                 self.state = State::ShutdownSent(self.closing(None, cx));
                 self.stop_data();
                 self.queue_control(self.paths.for_data(), Control::Shutdown);
             }
+            //= RFC 9260 §3.3.9: "This chunk MUST be used to acknowledge the receipt of the SHUTDOWN chunk at the
+            //= completion of the shutdown process"
+            //= RFC 9260 §9.2: "the SHUTDOWN chunk receiver MUST send a SHUTDOWN ACK chunk and start a T2-shutdown timer
+            //= of its own, entering the SHUTDOWN-ACK-SENT state"
             State::ShutdownReceived => self.send_shutdown_ack(self.paths.for_data(), cx),
             _ => {}
         }
@@ -78,13 +96,16 @@ impl Association {
                     self.all_acknowledged(cx);
                 }
             }
+            //= RFC 9260 §9.2: "but MUST continue responding to SHUTDOWN chunks from its peer"
             State::ShutdownReceived => self.handle_cumulative_ack(shutdown.cumulative_tsn_ack, cx),
-            // Both at the same time: "respond immediately with a SHUTDOWN ACK chunk … and move into the SHUTDOWN-ACK-SENT state"
+            // Both at the same time.
+            //= RFC 9260 §9.2: "the endpoint SHOULD respond immediately with a SHUTDOWN ACK chunk to its peer and move
+            //= into the SHUTDOWN-ACK-SENT state"
             State::ShutdownSent(_) => self.send_shutdown_ack(at, cx),
             // Ours got lost.
             State::ShutdownAckSent(_) => self.queue_control(at, Control::ShutdownAck),
-            // "If a SHUTDOWN chunk is received in the COOKIE-WAIT or COOKIE ECHOED state, the SHUTDOWN chunk SHOULD be silently
-            // discarded."
+            //= RFC 9260 §9.2: "If a SHUTDOWN chunk is received in the COOKIE-WAIT or COOKIE ECHOED state, the SHUTDOWN
+            //= chunk SHOULD be silently discarded."
             State::CookieWait(_) | State::CookieEchoed(_) | State::Closed => {}
         }
     }
@@ -96,6 +117,14 @@ impl Association {
         }
         let at = self.paths.find(source).unwrap_or_else(|| self.paths.for_data());
         let path = &self.paths[at];
+        //= RFC 9260 §3.3.13: "This chunk MUST be used to acknowledge the receipt of the SHUTDOWN ACK chunk at the
+        //= completion of the shutdown process"
+        //= RFC 9260 §9.2: "the sender of the SHUTDOWN chunk MUST stop the T2-shutdown timer, send a SHUTDOWN COMPLETE
+        //= chunk to its peer, and remove all record of the association"
+        //= RFC 9260 §9.2: "If an endpoint is in the SHUTDOWN-ACK-SENT state and receives a SHUTDOWN ACK, it MUST stop
+        //= the T2-shutdown timer, send a SHUTDOWN COMPLETE chunk"
+        //= RFC 9260 §8.5.1: "if the receiver of the SHUTDOWN ACK chunk has a TCB, then the destination endpoint's tag
+        //= MUST be used and the T bit MUST NOT be set"
         let complete = Answer::new(
             (path.source, path.address),
             self.header(),
@@ -107,8 +136,11 @@ impl Association {
         self.close(CloseReason::Shutdown, cx);
     }
 
-    /// SHUTDOWN COMPLETE, whose tag has been checked. "An endpoint MUST ignore the SHUTDOWN COMPLETE chunk if it is not in the
-    /// SHUTDOWN-ACK-SENT state" (§8.5.1 C).
+    /// SHUTDOWN COMPLETE, whose tag has been checked (§8.5.1 C).
+    //= RFC 9260 §8.5.1: "An endpoint MUST ignore the SHUTDOWN COMPLETE chunk if it is not in the SHUTDOWN-ACK-SENT
+    //= state."
+    //= RFC 9260 §9.2: "if it is not, the chunk SHOULD be discarded"
+    //= RFC 9260 §9.2: "the endpoint SHOULD stop the T2-shutdown timer and remove all knowledge of the association"
     pub(super) fn handle_shutdown_complete(&mut self, cx: &mut Context<'_>) {
         if matches!(self.state, State::ShutdownAckSent(_)) {
             self.close(CloseReason::Shutdown, cx);
@@ -131,6 +163,9 @@ impl Association {
             _ => Bytes::new(),
         };
         let cause = first.map(|cause| cause.code().0);
+        //= RFC 9260 §9.1: "the receiving endpoint MUST remove the association from its record and SHOULD report the
+        //= termination to its upper layer"
+        //= RFC 9260 §9.1: "the Upper Layer Abort Reason SHOULD be made available to the upper layer"
         self.close(CloseReason::PeerAbort { cause, info }, cx);
     }
 
@@ -138,11 +173,19 @@ impl Association {
     pub(super) fn answer_data_with_shutdown(&mut self, at: usize, cx: &mut Context<'_>) {
         let State::ShutdownSent(closing) = self.state else { return };
         let gaps = self.receiver.tracker.has_gaps() || !self.receiver.tracker.duplicates().is_empty();
+        //= RFC 9260 §9.2: "or if duplicate TSNs have been received, then a SACK chunk MUST also be sent"
+        //= RFC 9260 §6.2: "the endpoint SHOULD use a SACK chunk instead of the SHUTDOWN chunk to acknowledge DATA
+        //= chunks received out of order"
+        //= RFC 9260 §6.2: "Acknowledgements MUST be sent in SACK chunks unless shutdown was requested by the ULP"
         self.receiver.sack.due = gaps;
         self.receiver.sack.pending = gaps;
         self.receiver.sack.timer = None;
         // "The reception of any packet from its peer … SHOULD clear the endpoint's retransmission count and restart the T2-shutdown
         // timer". T5 keeps running.
+        //= RFC 9260 §9.2: "the SHUTDOWN chunk sender MUST immediately respond to each received packet containing one or
+        //= more DATA chunks with a SHUTDOWN chunk and restart the T2-shutdown timer"
+        //= RFC 9260 §4: "In the SHUTDOWN-SENT state, the endpoint MUST acknowledge any received DATA chunks without
+        //= delay."
         self.state = State::ShutdownSent(self.closing(Some(closing), cx));
         if !self.control.iter().any(|queued| matches!(queued.chunk, Control::Shutdown)) {
             self.queue_control(at, Control::Shutdown);
@@ -155,6 +198,12 @@ impl Association {
             let path = &self.paths[self.paths.for_data()];
             let addresses = (path.source, path.address);
             let abort = |causes| {
+                //= RFC 9260 §9.1: "When an endpoint decides to abort an existing association, it MUST send an ABORT
+                //= chunk to its peer endpoint."
+                //= RFC 9260 §9.1: "The sender MUST fill in the peer's Verification Tag in the outbound packet and MUST
+                //= NOT bundle any DATA chunk with the ABORT chunk."
+                //= RFC 9260 §8.5.1: "The endpoint MUST always fill in the Verification Tag field of the outbound packet
+                //= with the destination endpoint's tag value if it is known."
                 let chunk = Abort { tag_reflected: false, causes };
                 Answer::new(addresses, self.header(), &chunk, self.limits.checksum, self.limits.max_packet)
             };
@@ -177,6 +226,16 @@ impl Association {
 
     /// The common header of our packets.
     pub(super) fn header(&self) -> CommonHeader {
+        //= RFC 9260 §3.1: "On transmit, the value of the Verification Tag MUST be set to the value of the Initiate Tag
+        //= received from the peer endpoint"
+        //= RFC 9260 §8.5: "When sending an SCTP packet, the endpoint MUST fill in the Verification Tag field of the
+        //= outbound packet with the tag value in the Initiate Tag parameter"
+        //= RFC 9260 §3.3.2: "This value MUST be placed into the Verification Tag field of every SCTP packet that the
+        //= receiver of the INIT chunk transmits"
+        //= RFC 9260 §3.3.3: "This value MUST be placed into the Verification Tag field of every SCTP packet that the
+        //= receiver of the INIT ACK chunk transmits"
+        //= RFC 9260 §8.5.1: "When sending a COOKIE ECHO chunk, the endpoint MUST use the value of the Initiate Tag
+        //= received in the INIT ACK chunk."
         CommonHeader { source_port: self.local_port, destination_port: self.peer_port, verification_tag: self.peer_tag }
     }
 
@@ -193,6 +252,8 @@ impl Association {
 
     /// T2 anew; T5 runs on if it does.
     fn closing(&self, before: Option<Closing>, cx: &Context<'_>) -> Closing {
+        //= RFC 9260 §9.2: "The rules in Section 6.3 MUST be followed to determine the proper timer value for
+        //= T2-shutdown."
         let t2 = cx.now + self.paths[self.paths.for_data()].rtt.rto();
         let t5 = before.map_or_else(|| cx.now + self.config.shutdown_guard(), |closing| closing.t5);
         Closing { t2, t5, retransmissions: 0 }

@@ -81,14 +81,14 @@ impl State {
         }
     }
 
-    /// "Data transmission MUST only happen in the ESTABLISHED, SHUTDOWN-PENDING, and SHUTDOWN-RECEIVED states" (§6).
+    /// Whether DATA may be sent (§6).
     pub(crate) fn may_send_data(&self) -> bool {
         //= RFC 9260 §6: "Data transmission MUST only happen in the ESTABLISHED, SHUTDOWN-PENDING, and SHUTDOWN-RECEIVED
         //= states."
         matches!(self, Self::Established | Self::ShutdownPending | Self::ShutdownReceived)
     }
 
-    /// "DATA chunks MUST only be received … in ESTABLISHED, SHUTDOWN-PENDING, and SHUTDOWN-SENT states" (§6).
+    /// Whether DATA is taken (§6).
     pub(crate) fn may_receive_data(&self) -> bool {
         //= RFC 9260 §6: "DATA chunks MUST only be received according to the rules below in ESTABLISHED,
         //= SHUTDOWN-PENDING, and SHUTDOWN-SENT states."

@@ -80,8 +80,8 @@ impl Association {
         path.one_packet = true;
         let mut is_error = true;
         match &mut self.sender.probe {
-            // "If the sender continues to receive SACK chunks … the unacknowledged window probes SHOULD NOT increment the error counter"
-            // (§6.1 A).
+            //= RFC 9260 §6.1: "the unacknowledged window probes SHOULD NOT increment the error counter for the
+            //= association or any destination transport address"
             WindowProbe::Sent { answered: answered @ true, count } => {
                 *answered = false;
                 *count += 1;
@@ -94,6 +94,7 @@ impl Association {
                 path.controller.on_timeout();
             }
         }
+        //= RFC 9260 §6.3.3: "SHOULD be marked for retransmission and sent as soon as cwnd allows"
         self.sender.outstanding.time_out(at as u8);
         self.sender.fast_recovery = None;
         self.sender.burst = self.sender.burst.max(self.config.max_burst);
@@ -111,10 +112,19 @@ impl Association {
         let (State::ShutdownSent(closing) | State::ShutdownAckSent(closing)) = &mut self.state else { return };
         closing.retransmissions += 1;
         closing.t2 = cx.now + rto;
+        //= RFC 9260 §9.2: "An endpoint SHOULD limit the number of retransmissions of the SHUTDOWN chunk to the protocol
+        //= parameter 'Association.Max.Retrans'."
+        //= RFC 9260 §9.2: "The sender of the SHUTDOWN ACK chunk SHOULD limit the number of retransmissions of the
+        //= SHUTDOWN ACK chunk"
+        //= RFC 9260 §9.2: "If this threshold is exceeded, the endpoint SHOULD destroy the TCB and SHOULD report the
+        //= peer endpoint unreachable to the upper layer"
         if closing.retransmissions > self.config.association_max_retransmits {
             self.close(CloseReason::Unreachable, cx);
             return;
         }
+        //= RFC 9260 §9.2: "If the timer expires, the endpoint MUST resend the SHUTDOWN chunk with the updated last
+        //= sequential TSN received from its peer."
+        //= RFC 9260 §9.2: "If the timer expires, the endpoint MUST resend the SHUTDOWN ACK chunk."
         let chunk = match self.state {
             State::ShutdownSent(_) => Control::Shutdown,
             _ => Control::ShutdownAck,
@@ -123,8 +133,10 @@ impl Association {
         self.count_error(last, false, cx);
     }
 
-    /// T5-shutdown-guard (§9.2): "the sender SHOULD abort the association by sending an ABORT chunk".
+    /// T5-shutdown-guard (§9.2).
     fn t5_expired(&mut self, cx: &mut Context<'_>) {
+        //= RFC 9260 §9.2: "At the expiration of this timer, the sender SHOULD abort the association by sending an ABORT
+        //= chunk."
         self.abort_with(&[], CloseReason::ShutdownTimeout, cx);
     }
 }

@@ -47,7 +47,6 @@ impl Controller for NewReno {
     fn on_acknowledged(&mut self, acknowledged: Acknowledged) {
         let Acknowledged { bytes, window_used, in_fast_recovery, all } = acknowledged;
         if self.window <= self.threshold {
-            // "only if the current congestion window is being fully utilized and the data sender is not in Fast Recovery"
             //= RFC 9260 §7.2.1: "an SCTP endpoint MUST use the slow-start algorithm to increase cwnd only if the
             //= current congestion window is being fully utilized and the data sender is not in Fast Recovery"
             //= RFC 9260 §7.2.1: "otherwise, the cwnd MUST NOT be increased"
@@ -102,7 +101,6 @@ impl Controller for NewReno {
         if periods == 0 || self.window <= 4 * self.max_chunk {
             return;
         }
-        // "Before the first cwnd adjustment, the ssthresh of the transport address SHOULD be set to the cwnd."
         //= RFC 9260 §7.2.1: "Before the first cwnd adjustment, the ssthresh of the transport address SHOULD be set to
         //= the cwnd."
         self.threshold = self.window;

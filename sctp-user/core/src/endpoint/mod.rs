@@ -125,6 +125,7 @@ impl Endpoint {
             return Err(ListenError::PortZero);
         }
         if self.listeners.contains_key(&port) {
+            //= RFC 9260 §1.3: "A transport address used by an SCTP endpoint MUST NOT be used by another SCTP endpoint."
             return Err(ListenError::PortInUse(port));
         }
         config.association.validate()?;
@@ -152,6 +153,8 @@ impl Endpoint {
         let Connect { local_port, local_addresses, peer_port, peer_addresses, config } = connect;
         config.validate()?;
         let peers = check_peers(&peer_addresses, &config)?;
+        //= RFC 9260 §3.1: "The Source Port Number 0 MUST NOT be used."
+        //= RFC 9260 §3.1: "The Destination Port Number 0 MUST NOT be used."
         if peer_port == 0 || local_port == Some(0) {
             return Err(ConnectError::PortZero);
         }
@@ -164,6 +167,8 @@ impl Endpoint {
             Some(port) => port,
             None => self.pick_port(peer_port, &peers).ok_or(ConnectError::NoFreePort)?,
         };
+        //= RFC 9260 §1.3: "Two SCTP endpoints MUST NOT have more than one SCTP association between them at any given
+        //= time."
         if let Some(peer) = peers.iter().find(|peer| self.table.find_peer(**peer, peer_port, local_port).is_some()) {
             return Err(ConnectError::Exists { peer: *peer, peer_port, local_port });
         }
@@ -173,8 +178,11 @@ impl Endpoint {
             limits: self.limits,
             local_port,
             peer_port,
+            //= RFC 9260 §5.3.1: "A new Verification Tag value MUST be used each time the endpoint tears down and then
+            //= reestablishes an association"
             local_tag: self.draw_tag(local_port),
             tie_tags: association::draw_tie_tags(&mut self.rng),
+            //= RFC 9260 §3.3.2: "the Initial TSN SHOULD be set to a random value in that range"
             local_initial_tsn: Tsn(self.rng.next_u32()),
             local_addresses: self.announced(&local_addresses, peers[0]),
             bound,
@@ -402,6 +410,7 @@ impl Endpoint {
             listener.accepted = listener.accepted.saturating_sub(1);
         }
         self.wheel.disarm(slot);
+        //= RFC 9260 §14.2: "if an association is "CLOSED", its TCB SHOULD be removed"
         self.table.bury(slot);
     }
 
@@ -418,6 +427,9 @@ impl Endpoint {
         loop {
             let tag = self.rng.next_u32();
             let ours = self.config.steering.is_none_or(|at| at.steering.owner(tag) == at.worker);
+            //= RFC 9260 §5.1: "Tag_A SHOULD be a random number in the range of 1 to 4294967295"
+            //= RFC 9260 §5.3.1: "Initiate Tag values SHOULD be selected from the range of 1 to 2^32 - 1."
+            //= RFC 9260 §3.3.3: "The Initiate Tag MUST NOT take the value 0."
             if tag != 0 && ours && !self.table.has_tag(local_port, tag) {
                 return tag;
             }

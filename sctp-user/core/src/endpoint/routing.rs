@@ -28,6 +28,9 @@ impl Endpoint {
             PacketError::TooShort { .. } => Discard::Malformed,
             PacketError::SourcePortZero | PacketError::DestinationPortZero => Discard::PortZero,
         })?;
+        //= RFC 9260 §6.8: "When an SCTP packet is received, the receiver MUST first check the CRC32c checksum as
+        //= follows:"
+        //= RFC 9260 §6.8: "If it is not, the receiver MUST treat the packet as an invalid SCTP packet."
         if checksum == ChecksumState::NotChecked && !verify_checksum(bytes) {
             return Err(Discard::BadChecksum);
         }
@@ -36,7 +39,9 @@ impl Endpoint {
         let Received { packet, .. } = &received;
         match first.chunk_type {
             ChunkType::INIT => return self.handle_init(now, first, received),
-            // "with the Verification Tag set to 0 … contains only an INIT chunk. Otherwise, the receiver MUST silently discard"
+            //= RFC 9260 §8.5.1: "When an endpoint receives an SCTP packet with the Verification Tag set to 0, it SHOULD
+            //= verify that the packet contains only an INIT chunk."
+            //= RFC 9260 §8.5.1: "Otherwise, the receiver MUST silently discard the packet."
             _ if packet.verification_tag == 0 => return Err(Discard::BadTag),
             ChunkType::COOKIE_ECHO => return self.handle_cookie_echo(now, first, received),
             // INIT ACK and SHUTDOWN COMPLETE are alone (§6.10).
@@ -52,6 +57,9 @@ impl Endpoint {
                 self.process(slot, now, received, false);
                 Ok(Handled::Processed(id))
             }
+            //= RFC 9260 §6: "A DATA chunk received in CLOSED is out of the blue and SHOULD be handled per Section 8.4."
+            //= RFC 9260 §6: "A SACK chunk in the CLOSED state is out of the blue and SHOULD be processed according to
+            //= the rules in Section 8.4."
             None => self.handle_out_of_the_blue(&received),
         }
     }
@@ -78,6 +86,8 @@ impl Endpoint {
         if reflected {
             return self.find_reflected(received);
         }
+        //= RFC 9260 §8.5: "the endpoint MUST ensure that the value in the Verification Tag field of the received SCTP
+        //= packet matches its own tag"
         let (port, tag) = (packet.destination_port, packet.verification_tag);
         let hinted = hint.and_then(|id| {
             let association = self.table.get(id)?;
@@ -95,8 +105,9 @@ impl Endpoint {
         }
         let state = association.state();
         let connecting = matches!(state, AssociationState::CookieWait | AssociationState::CookieEchoed);
+        //= RFC 9260 §8.5.1: "If the receiver is in COOKIE-ECHOED or COOKIE-WAIT state, the procedures in Section 8.4
+        //= SHOULD be followed"
         if connecting && first.chunk_type == ChunkType::SHUTDOWN_ACK {
-            // "If the receiver is in COOKIE-ECHOED or COOKIE-WAIT state, the procedures in Section 8.4 SHOULD be followed" (§8.5.1 E)
             return Ok(None);
         }
         // An INIT ACK may come from an address that it only now tells of (§5.1.2 C).
@@ -116,6 +127,7 @@ impl Endpoint {
         };
         let association = self.table.get(self.table.id_of(slot)).ok_or(Discard::BadTag)?;
         let fits = association.peer_tag() != 0 && association.peer_tag() == packet.verification_tag;
+        //= RFC 9260 §8.5.1: "Otherwise, the receiver MUST silently discard the packet and take no further action."
         if fits { Ok(Some(slot)) } else { Err(Discard::BadTag) }
     }
 
@@ -131,6 +143,7 @@ impl Endpoint {
         if connecting && first.chunk_type == ChunkType::SHUTDOWN_ACK {
             return Ok(None);
         }
+        //= RFC 9260 §8.5: "the receiver MUST silently discard the packet and MUST NOT process it any further"
         Err(Discard::BadTag)
     }
 }

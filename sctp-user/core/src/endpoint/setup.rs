@@ -41,6 +41,8 @@ impl Endpoint {
         received: Received<'_, '_>,
     ) -> Result<Handled, Discard> {
         let packet = received.packet;
+        //= RFC 9260 §12.3: "The receiver of an INIT chunk MUST silently discard the INIT chunk and all further chunks
+        //= if the INIT chunk is bundled with other chunks or the packet has a non-zero Verification Tag."
         if packet.verification_tag != 0 {
             return Err(Discard::BadTag);
         }
@@ -53,7 +55,17 @@ impl Endpoint {
         let init = match Chunk::parse(raw) {
             Ok(Chunk::Init(init)) => init,
             Err(ChunkError::Init { error, .. }) => {
-                // "MUST discard the packet, SHOULD send a packet in response containing an ABORT chunk" (§3.3.2).
+                //= RFC 9260 §3.3.2: "If the value of the Initiate Tag in a received INIT chunk is found to be 0, the
+                //= receiver MUST silently discard the packet."
+                //= RFC 9260 §3.3.2: "with the a_rwnd value set to a value smaller than 1500 MUST discard the packet,
+                //= SHOULD send a packet in response containing an ABORT chunk and using the Initiate Tag as the
+                //= Verification Tag, and MUST NOT change the state of any existing association"
+                //= RFC 9260 §3.3.2: "with the OS value set to 0 MUST discard the packet, SHOULD send a packet in
+                //= response containing an ABORT chunk and using the Initiate Tag as the Verification Tag, and MUST NOT
+                //= change the state of any existing association"
+                //= RFC 9260 §3.3.2: "with the MIS value set to 0 MUST discard the packet, SHOULD send a packet in
+                //= response containing an ABORT chunk and using the Initiate Tag as the Verification Tag, and MUST NOT
+                //= change the state of any existing association"
                 let tag = error.initiate_tag().ok_or(Discard::Malformed)?;
                 return self.refuse(&received, tag, &[Cause::InvalidMandatoryParameter]);
             }
@@ -63,7 +75,8 @@ impl Endpoint {
             Ok(parameters) => parameters,
             Err(bad) => return bad.with_cause(|cause| self.refuse(&received, init.initiate_tag, &[cause])),
         };
-        // "if the use of any of the valid address parameters contained within the chunk would identify an existing TCB" (§5.1.2 D)
+        //= RFC 9260 §5.1.2: "An INIT or INIT ACK chunk MUST be treated as belonging to an already established
+        //= association (or one in the process of being established) if the use of any of the valid address parameters"
         let addresses = core::iter::once(received.source).chain(parameters.addresses.iter().copied());
         if let Some(slot) = self.find_any(addresses, packet.source_port, packet.destination_port) {
             return self.init_for_existing(slot, now, &init, &parameters, received);
@@ -82,9 +95,16 @@ impl Endpoint {
             config: Arc::clone(&listener.config),
             local_tag: self.draw_tag(packet.destination_port),
             initial_tsn: Tsn(self.rng.next_u32()),
+            //= RFC 9260 §5.2.2: "For a normal association INIT chunk (i.e., the endpoint is in the CLOSED state), the
+            //= Tie-Tags MUST be set to 0"
             tie_tags: (0, 0),
             addresses: self.announced(&self.config.addresses, received.source),
         };
+        //= RFC 9260 §5.1: "After sending an INIT ACK chunk with the State Cookie parameter, "Z" MUST NOT allocate any
+        //= resources or keep any states for the new association."
+        //= RFC 9260 §3.3.2: "then the receiver SHOULD process the INIT chunk and send back an INIT ACK"
+        //= RFC 9260 §8.4: "If the packet contains an INIT chunk with a Verification Tag set to 0, it SHOULD be
+        //= processed as described in Section 5.1."
         self.send_init_ack(now, &init, &parameters, own, &received)
     }
 
@@ -96,8 +116,13 @@ impl Endpoint {
         received: Received<'_, '_>,
     ) -> Result<Handled, Discard> {
         let packet = received.packet;
+        //= RFC 9260 §8.4: "If the packet contains a COOKIE ECHO chunk as the first chunk, it MUST be processed as
+        //= described in Section 5.1."
+        //= RFC 9260 §4: "If the State Cookie in the received COOKIE ECHO chunk is invalid (i.e., failed to pass the
+        //= integrity check), the receiver MUST silently discard the packet."
         let cookie = self.cookies.open(CookieEcho::parse(raw).cookie).map_err(|_| Discard::BadCookie)?;
         let ports = (cookie.local_port, cookie.peer_port) == (packet.destination_port, packet.source_port);
+        //= RFC 9260 §5.1.5: "If these values do not match, the packet MUST be silently discarded."
         if !ports || cookie.local_tag != packet.verification_tag {
             return Err(Discard::BadTag);
         }
@@ -110,12 +135,19 @@ impl Endpoint {
             let association = self.table.get(self.table.id_of(slot));
             association.is_some_and(|a| a.local_tag() == cookie.local_tag && a.peer_tag() == cookie.peer_tag)
         });
+        //= RFC 9260 §5.1.5: "SHOULD be discarded, and the endpoint MUST transmit an ERROR chunk with a "Stale
+        //= Cookie" error cause to the peer endpoint"
+        //= RFC 9260 §5.2.4: "the packet, including the COOKIE ECHO chunk and any DATA chunks, SHOULD be discarded"
+        //= RFC 9260 §5.2.4: "The endpoint also MUST transmit an ERROR chunk with a "Stale Cookie" error cause"
+        //= RFC 9260 §4: "Or, if the received State Cookie is expired (see Section 5.1.5), the receiver MUST send back
+        //= an ERROR chunk."
         if let Some(staleness) = cookie.staleness(now).filter(|_| !both_match) {
             // In microseconds, rounded up (§3.3.10.3).
             let staleness = u32::try_from(staleness.as_nanos().div_ceil(1000)).unwrap_or(u32::MAX);
             let causes = [Cause::StaleCookie { staleness }];
             return self.answer(&received, cookie.peer_tag, &ErrorChunk { causes: causes[..].into() });
         }
+        //= RFC 9260 §5.1.5: "the procedures in Section 5.2 SHOULD be followed"
         match existing {
             Some(slot) => self.cookie_for_existing(slot, now, &cookie, received),
             None => self.accept(now, &cookie, received),
@@ -123,6 +155,8 @@ impl Endpoint {
     }
 
     /// A valid COOKIE ECHO makes an association (§5.1.5 step 5).
+    //= RFC 9260 §5: "the two endpoints MUST complete an initialization process in order to set up an SCTP association
+    //= between them"
     fn accept(&mut self, now: Instant, cookie: &Cookie, received: Received<'_, '_>) -> Result<Handled, Discard> {
         let full = self.table.len() >= self.config.max_associations;
         let Some(listener) = self.listeners.get_mut(&cookie.local_port) else {
@@ -187,39 +221,64 @@ impl Endpoint {
         let listed = core::iter::once(received.source).chain(parameters.addresses.iter().copied());
         match state {
             AssociationState::ShutdownAckSent => {
-                // "it SHOULD discard the INIT chunk and retransmit the SHUTDOWN ACK chunk" (§9.2).
                 let source = received.source;
                 self.with(slot, now, |association, _| association.repeat_shutdown_ack(source));
                 return Ok(Handled::Processed(id));
             }
             AssociationState::CookieWait => {
-                // "MUST only be sent to an address passed by the upper layer in the request to initialize the association" (§5.2.1)
+                //= RFC 9260 §5.2.1: "The packet containing the INIT ACK chunk MUST only be sent to an address passed by
+                //= the upper layer"
                 if association.find_path(received.source).is_none() {
                     return Err(Discard::UnknownSource);
                 }
             }
             _ => {
+                //= RFC 9260 §5.2.2: "Before responding, the endpoint MUST check to see if the unexpected INIT chunk
+                //= adds new addresses to the association."
                 let added: SmallVec<[Parameter<'_>; 4]> = listed
                     .filter(|address| association.find_path(*address).is_none())
                     .map(Parameter::from_address)
                     .collect();
                 if !added.is_empty() {
+                    //= RFC 9260 §5.2.1: "then the entire INIT chunk MUST be discarded, and the state of the existing
+                    //= association SHOULD NOT be changed"
+                    //= RFC 9260 §5.2.1: "An ABORT chunk SHOULD be sent in a response"
+                    //= RFC 9260 §5.2.1: "The error SHOULD list the addresses that were added to the restarting
+                    //= association."
+                    //= RFC 9260 §5.2.2: "the endpoint MUST respond with an ABORT chunk, copying the 'Initiate Tag' of
+                    //= the unexpected INIT chunk into the 'Verification Tag' of the outbound packet"
+                    //= RFC 9260 §5.2.2: "The error SHOULD list the addresses that were added to the restarting
+                    //= association."
                     let cause = Cause::RestartWithNewAddresses(ParameterList::new(&added));
                     return self.refuse(&received, init.initiate_tag, &[cause]);
                 }
             }
         }
         let connecting = matches!(state, AssociationState::CookieWait | AssociationState::CookieEchoed);
+        //= RFC 9260 §5.2.1: "it MUST populate its Tie-Tags within both the association TCB and inside the State Cookie"
+        //= RFC 9260 §5.2.2: "the endpoint MUST copy its current Tie-Tags to a reserved place within the State Cookie
+        //= and the association's TCB"
         let tie_tags = if state == AssociationState::CookieWait { (0, 0) } else { association.tie_tags() };
         let (config, addresses) = (association.shared_config(), association.shared_addresses());
         let same = (association.local_tag(), association.local_initial_tsn());
         let (local_tag, initial_tsn) = match connecting {
-            // "using the same parameters it sent in its original INIT chunk (including its Initiate Tag, unchanged)"
+            //= RFC 9260 §5.2.1: "Upon receipt of an INIT chunk in the COOKIE-WAIT state, an endpoint MUST respond with
+            //= an INIT ACK chunk using the same parameters it sent in its original INIT chunk"
+            //= RFC 9260 §5.2.1: "Upon receipt of an INIT chunk in the COOKIE-ECHOED state, an endpoint MUST respond
+            //= with an INIT ACK chunk using the same parameters it sent in its original INIT chunk"
+            //= RFC 9260 §5.2.1: "When responding, the following rules MUST be applied:"
             true => same,
-            // "the INIT ACK chunk MUST contain a new Initiate Tag" (§5.2.2)
+            //= RFC 9260 §5.2.2: "And the INIT ACK chunk MUST contain a new Initiate Tag (randomly generated; see
+            //= Section 5.3.1)."
+            //= RFC 9260 §5.2.2: "Other parameters for the endpoint SHOULD be copied from the existing parameters of the
+            //= association"
             false => (self.draw_tag(received.packet.destination_port), Tsn(self.rng.next_u32())),
         };
         let own = Own { local_tag, initial_tsn, tie_tags, config, addresses };
+        //= RFC 9260 §5.2.1: "After that, the endpoint MUST NOT change its state, the T1-init timer MUST be left
+        //= running, and the corresponding TCB MUST NOT be destroyed."
+        //= RFC 9260 §5.2.2: "After sending the INIT ACK or ABORT chunk, the endpoint MUST take no further actions,
+        //= i.e., the existing association, including its current state, and the corresponding TCB MUST NOT be changed."
         self.send_init_ack(now, init, parameters, own, &received)
     }
 
@@ -254,7 +313,14 @@ impl Endpoint {
         };
         let sealed = self.cookies.seal(&cookie, now, &mut self.rng);
         let mut list: SmallVec<[Parameter<'_>; 8]> = SmallVec::new();
+        //= RFC 9260 §5.1: "Moreover, "Z" MUST generate and send along with the INIT ACK chunk a State Cookie."
+        //= RFC 9260 §5.2.1: "The endpoint MUST also generate a State Cookie with the INIT ACK chunk."
+        //= RFC 9260 §5.2.2: "the endpoint MUST generate an INIT ACK chunk with a State Cookie"
+        //= RFC 9260 §3.3.3: "An INIT ACK chunk MUST NOT contain the Host Name Address parameter."
+        //= RFC 9260 §3.3.3.1: "The Host Name Address parameter is described in Section 3.3.2.1.4 and MUST NOT be
+        //= included in an INIT ACK chunk."
         list.push(Parameter::StateCookie(&sealed));
+        //= RFC 9260 §12.4: "An SCTP implementation SHOULD attempt to make the INIT ACK chunk as small as possible"
         if addresses.len() > 1 {
             list.extend(addresses.iter().map(|address| Parameter::from_address(*address)));
         }
@@ -262,6 +328,9 @@ impl Endpoint {
             list.push(Parameter::SupportedAddressTypes(types));
         }
         let essential = list.len();
+        //= RFC 9260 §3.2.2: "it MUST put the "Unrecognized Parameter" parameter(s) in the INIT ACK chunk sent in
+        //= response to the INIT chunk"
+        //= RFC 9260 §3.3.3.1.2: "has a type that indicates it SHOULD be reported to the sender"
         list.extend(parameters.unrecognized.iter().map(|raw| raw.unrecognized()));
         loop {
             let init_ack = InitAck(Init {
@@ -272,6 +341,10 @@ impl Endpoint {
                 initial_tsn,
                 parameters: ParameterList::new(&list),
             });
+            //= RFC 9260 §5.1: ""Z" MUST set the Verification Tag field to Tag_A and also provide its own Verification
+            //= Tag (Tag_Z) in the Initiate Tag field"
+            //= RFC 9260 §5.2.2: "The outbound SCTP packet containing this INIT ACK chunk MUST carry a Verification Tag
+            //= value equal to the Initiate Tag found in the unexpected INIT chunk."
             let answered = self.answer(received, init.initiate_tag, &init_ack);
             // Should it be too long for a packet, what was not recognized is left out, from the end.
             if answered.is_ok() || list.len() == essential || self.answers.len() >= self.config.max_pending_answers {
@@ -287,6 +360,14 @@ impl Endpoint {
     }
 
     /// ABORT in answer to an INIT or COOKIE ECHO: the tag is the peer's, not reflected (§5.1, §8.4 rule 3).
+    //= RFC 9260 §5.1: "it SHOULD respond with an ABORT chunk"
+    //= RFC 9260 §5.1: "It SHOULD also specify the cause of abort"
+    //= RFC 9260 §5.1: "The Verification Tag field in the common header of the outbound SCTP packet containing the ABORT
+    //= chunk MUST be set to the Initiate Tag value of the received INIT"
+    //= RFC 9260 §8.4: "the Verification Tag of the packet containing the ABORT chunk MUST be the Initiate Tag of the
+    //= received INIT chunk"
+    //= RFC 9260 §5.1.2: "The ABORT chunk SHOULD be sent to the source IP address from which the last peer packet was
+    //= received."
     fn refuse(&mut self, received: &Received<'_, '_>, peer_tag: u32, causes: &[Cause<'_>]) -> Result<Handled, Discard> {
         self.answer(received, peer_tag, &Abort { tag_reflected: false, causes: causes.into() })
     }

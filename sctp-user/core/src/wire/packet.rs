@@ -162,7 +162,7 @@ impl<'a> Packet<'a> {
         self.bytes
     }
 
-    /// The chunks in order: "An endpoint MUST process received chunks in their order in the packet" (RFC 9260 §6.10).
+    /// The chunks in order.
     #[inline]
     #[must_use]
     //= RFC 9260 §6.10: "An endpoint MUST process received chunks in their order in the packet."

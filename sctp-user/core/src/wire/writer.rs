@@ -99,7 +99,7 @@ impl<'b> Writer<'b> {
         self.remaining().saturating_sub(DATA_CHUNK_HEADER_LENGTH).min(longest)
     }
 
-    /// Appends a chunk and its padding: "the sender MUST pad the chunk with all zero bytes" (RFC 9260 §3.2).
+    /// Appends a chunk and its padding.
     ///
     /// # Errors
     ///

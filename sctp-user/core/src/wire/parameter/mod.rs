@@ -100,8 +100,7 @@ pub enum ParameterError {
 }
 
 impl<'a> Parameter<'a> {
-    /// The parameter that tells of this address: IPv4 for IPv4-mapped IPv6 too, since "A sender MUST NOT use an IPv4-mapped
-    /// IPv6 address \[RFC4291\] but SHOULD instead use an IPv4 Address parameter for an IPv4 address" (RFC 9260 §3.3.2.1.2).
+    /// The parameter that tells of this address: IPv4 for IPv4-mapped IPv6 too.
     #[must_use]
     pub const fn from_address(address: IpAddr) -> Self {
         //= RFC 9260 §3.3.2.1.2: "A sender MUST NOT use an IPv4-mapped IPv6 address [RFC4291] but SHOULD instead use an
