@@ -163,6 +163,21 @@ pub struct AssociationConfig {
     pub association_max_retransmits: u32,
     /// The same for one path, after which it is inactive ("Path.Max.Retrans"). Default 5.
     pub path_max_retransmits: u32,
+    /// Errors on a path after which it is potentially failed: DATA goes elsewhere at once, and HEARTBEATs find out once per RTO whether
+    /// it works ("PotentiallyFailed.Max.Retrans", PFMR, RFC 7829 §3.2). 0 is the first timeout, which RFC 7829 recommends. `None`
+    /// leaves DATA on a path until it is inactive, as RFC 9260 alone has it. Default `None`; `Some(0)` in the profiles
+    /// [`signalling`](Self::signalling) and [`ran`](Self::ran).
+    pub potentially_failed_max_retransmits: Option<u32>,
+    /// Whether applications are told of [`PathState::PotentiallyFailed`]; otherwise such a path looks active (RFC 7829 §3.2, rule 12).
+    /// Default true.
+    ///
+    /// [`PathState::PotentiallyFailed`]: crate::PathState::PotentiallyFailed
+    pub expose_potentially_failed: bool,
+    /// Errors on the primary path after which the path that carries DATA instead becomes the primary, so that DATA does not return
+    /// when the old one does ("Primary.Switchover.Max.Retrans", PSMR, RFC 7829 §5). At least
+    /// [`potentially_failed_max_retransmits`](Self::potentially_failed_max_retransmits), or without that
+    /// [`path_max_retransmits`](Self::path_max_retransmits). Default `None`: DATA returns.
+    pub primary_switchover_max_retransmits: Option<u32>,
     /// Retransmissions of INIT, and of COOKIE ECHO, after which an attempt to connect fails ("Max.Init.Retransmits").
     /// Default 8.
     pub max_init_retransmits: u32,
@@ -172,6 +187,8 @@ pub struct AssociationConfig {
     /// Time between HEARTBEATs on an idle path, on top of its RTO and a jitter of ±50 % of that ("HB.interval", RFC 9260
     /// §8.3). `None` sends none but those that verify paths. Default 30 s.
     pub heartbeat_interval: Option<Duration>,
+    /// Most HEARTBEATs per RTO that verify addresses of the peer ("HB.Max.Burst", RFC 9260 §5.4). Default 4; the RFC suggests 1.
+    pub heartbeat_max_burst: u32,
 
     /// Longest delay of a SACK ("SACK.Delay"), below 500 ms. Zero acknowledges every packet. Default 200 ms.
     pub sack_delay: Duration,
@@ -216,7 +233,7 @@ pub struct AssociationConfig {
 
 impl Default for AssociationConfig {
     fn default() -> Self {
-        Self { rto_min: Duration::from_millis(300), max_burst: 10, ..Self::rfc() }
+        Self { rto_min: Duration::from_millis(300), max_burst: 10, heartbeat_max_burst: 4, ..Self::rfc() }
     }
 }
 
@@ -234,9 +251,13 @@ impl AssociationConfig {
             rto_max: Duration::from_secs(60),
             association_max_retransmits: 10,
             path_max_retransmits: 5,
+            potentially_failed_max_retransmits: None,
+            expose_potentially_failed: true,
+            primary_switchover_max_retransmits: None,
             max_init_retransmits: 8,
             init_rto_max: Duration::from_secs(60),
             heartbeat_interval: Some(Duration::from_secs(30)),
+            heartbeat_max_burst: 1,
             sack_delay: Duration::from_millis(200),
             sack_every: 2,
             sack_early: true,
@@ -254,23 +275,26 @@ impl AssociationConfig {
         }
     }
 
-    /// For signalling between core-network nodes (M3UA, Diameter, SIP): a dead path is left after 2 to 3 s.
+    /// For signalling between core-network nodes (M3UA, Diameter, SIP): a path is left at its first timeout, after 250 to 500 ms,
+    /// and found to be dead after 2 to 3 s.
     pub fn signalling() -> Self {
         Self {
             rto_initial: Duration::from_millis(500),
             rto_min: Duration::from_millis(250),
             rto_max: Duration::from_secs(1),
             path_max_retransmits: 3,
+            potentially_failed_max_retransmits: Some(0),
             association_max_retransmits: 8,
             init_rto_max: Duration::from_secs(2),
             heartbeat_interval: Some(Duration::from_secs(5)),
+            heartbeat_max_burst: 4,
             sack_delay: Duration::from_millis(100),
             ..Self::rfc()
         }
     }
 
-    /// For radio access networks (S1AP, NGAP, XnAP, F1AP): RTO 120/120/500 ms, heartbeat every second; a dead path is left
-    /// within a second.
+    /// For radio access networks (S1AP, NGAP, XnAP, F1AP): RTO 120/120/500 ms, heartbeat every second; a path is left at its first
+    /// timeout, and found to be dead within a second.
     ///
     /// Peers must not delay their SACKs by more than the 120 ms (or must honour the I bit, which every burst ends with).
     pub fn ran() -> Self {
@@ -279,9 +303,11 @@ impl AssociationConfig {
             rto_min: Duration::from_millis(120),
             rto_max: Duration::from_millis(500),
             path_max_retransmits: 2,
+            potentially_failed_max_retransmits: Some(0),
             association_max_retransmits: 8,
             init_rto_max: Duration::from_millis(500),
             heartbeat_interval: Some(Duration::from_secs(1)),
+            heartbeat_max_burst: 4,
             sack_delay: Duration::from_millis(40),
             ..Self::rfc()
         }
@@ -325,6 +351,16 @@ impl AssociationConfig {
         check(self.sack_delay < Duration::from_millis(500), "sack_delay", "below 500 ms (RFC 9260 §6.2)")?;
         check(self.sack_every >= 1, "sack_every", "1 or more")?;
         check(self.max_burst >= 1, "max_burst", "1 or more")?;
+        check(self.heartbeat_max_burst >= 1, "heartbeat_max_burst", "1 or more")?;
+        check(self.path_max_retransmits <= 1000, "path_max_retransmits", "0 to 1000")?;
+        if let Some(switchover) = self.primary_switchover_max_retransmits {
+            let least = self.potentially_failed_max_retransmits.unwrap_or(self.path_max_retransmits);
+            check(
+                switchover >= least,
+                "primary_switchover_max_retransmits",
+                "potentially_failed_max_retransmits or more, or path_max_retransmits or more if that is none (RFC 7829 §5)",
+            )?;
+        }
         check(self.path_mtu >= 576, "path_mtu", "576 to 65535")?;
         check((1..=255).contains(&self.max_paths), "max_paths", "1 to 255")?;
         check((1..=8192).contains(&self.max_gaps), "max_gaps", "1 to 8192")?;
@@ -336,10 +372,7 @@ impl AssociationConfig {
         //= RFC 9260 §6.1: "For each stream, the data sender MUST NOT have more than 2^16 - 1 ordered user messages in
         //= the current send window."
         check((1..=65_535).contains(&self.max_outstanding), "max_outstanding", "1 to 65535")?;
-        if let Some(interval) = self.heartbeat_interval {
-            check(interval >= Duration::from_millis(10), "heartbeat_interval", "10 ms or more, or none")?;
-        }
-        Ok(())
+        check_heartbeat(self.heartbeat_interval)
     }
 
     /// The time that T5-shutdown-guard runs.
@@ -347,6 +380,16 @@ impl AssociationConfig {
         //= RFC 9260 §9.2: "If the T5-shutdown-guard timer is used, it SHOULD be set to the RECOMMENDED value of 5 times
         //= 'RTO.Max'."
         self.shutdown_guard.unwrap_or(self.rto_max * 5)
+    }
+}
+
+/// Checks an HB.interval.
+pub(crate) fn check_heartbeat(interval: Option<Duration>) -> Result<(), ConfigError> {
+    match interval {
+        Some(interval) if interval < Duration::from_millis(10) => {
+            Err(ConfigError { setting: "heartbeat_interval", allowed: "10 ms or more, or none" })
+        }
+        _ => Ok(()),
     }
 }
 
@@ -395,5 +438,8 @@ mod tests {
         assert_eq!(config.validate().unwrap_err().setting, "rto_max");
         let config = AssociationConfig { sack_delay: Duration::from_millis(500), ..AssociationConfig::rfc() };
         assert_eq!(config.validate().unwrap_err().setting, "sack_delay");
+        let config = AssociationConfig { primary_switchover_max_retransmits: Some(4), ..AssociationConfig::rfc() };
+        assert_eq!(config.validate().unwrap_err().setting, "primary_switchover_max_retransmits");
+        AssociationConfig { potentially_failed_max_retransmits: Some(4), ..config }.validate().unwrap();
     }
 }

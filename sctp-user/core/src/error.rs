@@ -127,4 +127,7 @@ pub enum AssociationError {
     /// The address is not one of the peer's.
     #[error("{0} is not an address of the peer")]
     NoSuchPath(IpAddr),
+    /// The setting is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
 }

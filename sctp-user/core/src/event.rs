@@ -120,7 +120,7 @@ pub enum CloseReason {
     },
 }
 
-/// The state of a path (RFC 9260 §8.2, §5.4).
+/// The state of a path (RFC 9260 §5.4, §8.2; RFC 7829 §3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum PathState {
@@ -128,6 +128,9 @@ pub enum PathState {
     Unconfirmed,
     /// In use.
     Active,
+    /// Some errors, though not so many that it counts as inactive: avoided, and probed once per RTO (RFC 7829). Only with
+    /// [`potentially_failed_max_retransmits`](crate::AssociationConfig::potentially_failed_max_retransmits).
+    PotentiallyFailed,
     /// Too many errors: not used while another is active.
     Inactive,
 }

@@ -1,11 +1,14 @@
 //! Paths: one for each address of the peer, each with its own round-trip time, congestion window, errors and heartbeat
 //! (RFC 9260 §5.4, §6.3, §6.4, §8.2, §8.3).
 
+mod list;
+mod rtt;
+
 use core::net::IpAddr;
+use core::num::NonZeroU64;
 use core::time::Duration;
 
 use rand::{Rng, RngExt};
-use smallvec::SmallVec;
 
 use crate::config::AssociationConfig;
 use crate::congestion::{AnyController, Controller};
@@ -13,11 +16,11 @@ use crate::event::PathState;
 use crate::serial::Tsn;
 use crate::time::Instant;
 
+pub(crate) use self::list::Paths;
+pub(crate) use self::rtt::RttEstimator;
+
 /// Bytes of the SCTP common header.
 const COMMON_HEADER: usize = 12;
-
-/// Granularity of the clock, G of RFC 9260 §6.3.1: the least variation that is assumed, in nanoseconds.
-const GRANULARITY: u64 = 250_000;
 
 /// A destination address of the peer.
 #[derive(Debug)]
@@ -49,6 +52,8 @@ pub(crate) struct Path {
     pub(crate) window_full: bool,
     /// After a timeout only one packet may be in flight until something is acknowledged (§7.2.3).
     pub(crate) one_packet: bool,
+    /// The peer has sent DATA again that we had acknowledged here: our SACKs may get lost on the way (§6.4).
+    pub(crate) suspect: bool,
     /// One packet of fast retransmissions may be sent whatever the window (§7.2.4 item 3).
     pub(crate) fast_retransmit: bool,
 }
@@ -58,7 +63,31 @@ pub(crate) struct Path {
 pub(crate) struct Heartbeat {
     /// When to send one, or, while one is unanswered and not overdue, when it becomes overdue.
     pub(crate) timer: Option<Instant>,
+    /// HB.interval of this path in nanoseconds; `None` if it gets no HEARTBEATs but those that verify it (§8.3).
+    interval: Option<NonZeroU64>,
     pub(crate) unanswered: Option<Unanswered>,
+}
+
+impl Heartbeat {
+    fn new(interval: Option<Duration>) -> Self {
+        let mut heartbeat = Self::default();
+        heartbeat.set_interval(interval);
+        heartbeat
+    }
+
+    /// HB.interval; `None` if it is turned off.
+    pub(crate) fn interval(&self) -> Option<Duration> {
+        self.interval.map(|nanos| Duration::from_nanos(nanos.get()))
+    }
+
+    pub(crate) fn set_interval(&mut self, interval: Option<Duration>) {
+        self.interval = interval.and_then(|interval| NonZeroU64::new(rtt::nanos(interval)));
+    }
+
+    /// Whether one is under way that is not overdue.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.unanswered.is_some_and(|unanswered| !unanswered.overdue)
+    }
 }
 
 /// A HEARTBEAT that has not been answered.
@@ -81,13 +110,14 @@ impl Path {
             controller: AnyController::new(config.congestion, 0, address.is_ipv4()),
             error_count: 0,
             t3: None,
-            heartbeat: Heartbeat::default(),
+            heartbeat: Heartbeat::new(config.heartbeat_interval),
             mtu: config.path_mtu,
             last_measured: now,
             last_data: now,
             measuring: None,
             window_full: false,
             one_packet: false,
+            suspect: false,
             fast_retransmit: false,
         };
         path.reset_congestion(config);
@@ -115,6 +145,11 @@ impl Path {
 
     pub(crate) fn is_active(&self) -> bool {
         self.state == PathState::Active
+    }
+
+    /// Whether it is somewhere between active and inactive (RFC 7829 §3.2).
+    pub(crate) fn is_potentially_failed(&self) -> bool {
+        self.state == PathState::PotentiallyFailed
     }
 
     /// Whether a packet with DATA may be sent now, with `flight` bytes in flight (§6.1 B, §7.2.3).
@@ -149,236 +184,12 @@ impl Path {
     }
 }
 
-/// The paths of an association.
-#[derive(Debug)]
-pub(crate) struct Paths {
-    list: SmallVec<[Path; 1]>,
-    primary: usize,
-    /// Most bytes of an SCTP packet on every path, without the common header: AMDCS (§7.3).
-    max_chunk: usize,
-    /// No packet is larger than this, whatever the path could take.
-    max_packet: usize,
-}
-
-impl Paths {
-    pub(crate) fn new(first: Path, max_packet: usize) -> Self {
-        let mut paths = Self { list: SmallVec::new(), primary: 0, max_chunk: usize::MAX, max_packet };
-        paths.push(first);
-        paths
-    }
-
-    pub(crate) fn push(&mut self, path: Path) {
-        self.list.push(path);
-        self.update_max_chunk();
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.list.len()
-    }
-
-    pub(crate) fn iter(&self) -> core::slice::Iter<'_, Path> {
-        self.list.iter()
-    }
-
-    pub(crate) fn iter_mut(&mut self) -> core::slice::IterMut<'_, Path> {
-        self.list.iter_mut()
-    }
-
-    /// The path with this address of the peer.
-    pub(crate) fn find(&self, address: IpAddr) -> Option<usize> {
-        self.list.iter().position(|path| path.address == address)
-    }
-
-    pub(crate) fn primary(&self) -> usize {
-        self.primary
-    }
-
-    pub(crate) fn set_primary(&mut self, path: usize) {
-        self.primary = path;
-    }
-
-    /// AMDCS: the largest chunk that fits a packet on every path.
-    pub(crate) fn max_chunk(&self) -> usize {
-        self.max_chunk
-    }
-
-    /// The largest SCTP packet on this path.
-    pub(crate) fn max_packet(&self, path: usize) -> usize {
-        self.list[path].max_packet().min(self.max_packet)
-    }
-
-    /// Where new DATA goes: the primary path, or while it is not active one that is (§6.4.1), or what looks least broken.
-    pub(crate) fn for_data(&self) -> usize {
-        //= RFC 9260 §6.4: "By default, an endpoint SHOULD always transmit to the primary path"
-        //= RFC 9260 §6.4.1: "the SCTP endpoint SHOULD try to send the data to an alternate active destination transport
-        //= address if one exists"
-        //= RFC 9260 §8.2: "only ONE transport address SHOULD be chosen and used as the new destination transport
-        //= address"
-        if self.list[self.primary].is_active() {
-            return self.primary;
-        }
-        self.list
-            .iter()
-            .enumerate()
-            .filter(|(_, path)| path.is_confirmed())
-            .min_by_key(|(at, path)| (!path.is_active(), path.error_count, *at != self.primary))
-            .map_or(self.primary, |(at, _)| at)
-    }
-
-    /// Where to send again what timed out on `last`: another active path if there is one (§6.4).
-    pub(crate) fn alternate(&self, last: usize) -> usize {
-        //= RFC 9260 §6.4: "an endpoint SHOULD try to retransmit a chunk that timed out to an active destination
-        //= transport address that is different from the last destination address"
-        let others = self.list.iter().enumerate().filter(|(at, path)| *at != last && path.is_active());
-        match others.min_by_key(|(at, path)| (path.error_count, *at != self.primary)) {
-            Some((at, _)) => at,
-            None if self.list[last].is_active() => last,
-            None => self.for_data(),
-        }
-    }
-
-    /// The PMTU of a path has changed.
-    pub(crate) fn set_mtu(&mut self, path: usize, mtu: u16) {
-        let path = &mut self.list[path];
-        path.mtu = mtu.max(if path.address.is_ipv4() { 576 } else { 1280 });
-        let max_chunk = path.max_packet() - COMMON_HEADER;
-        path.controller.set_max_chunk(max_chunk as u32);
-        self.update_max_chunk();
-    }
-
-    //= RFC 9260 §7.3: "The sender SHOULD track an AMDCS that will be the smallest PMDCS discovered for all of the
-    //= peer's destination addresses."
-    fn update_max_chunk(&mut self) {
-        let smallest = self.list.iter().map(Path::max_packet).min().unwrap_or(self.max_packet);
-        self.max_chunk = (smallest.min(self.max_packet) - COMMON_HEADER) & !3;
-    }
-}
-
-impl core::ops::Index<usize> for Paths {
-    type Output = Path;
-
-    fn index(&self, at: usize) -> &Path {
-        &self.list[at]
-    }
-}
-
-impl core::ops::IndexMut<usize> for Paths {
-    fn index_mut(&mut self, at: usize) -> &mut Path {
-        &mut self.list[at]
-    }
-}
-
-/// Round-trip time and retransmission timeout (§6.3.1). In nanoseconds: a path should be small.
-#[derive(Debug)]
-pub(crate) struct RttEstimator {
-    /// 0 before the first measurement.
-    srtt: u64,
-    rttvar: u64,
-    rto: u64,
-}
-
-impl RttEstimator {
-    fn new(config: &AssociationConfig) -> Self {
-        Self { srtt: 0, rttvar: 0, rto: nanos(config.rto_initial) }
-    }
-
-    /// The retransmission timeout, after any doubling.
-    pub(crate) fn rto(&self) -> Duration {
-        Duration::from_nanos(self.rto)
-    }
-
-    pub(crate) fn srtt(&self) -> Option<Duration> {
-        (self.srtt != 0).then(|| Duration::from_nanos(self.srtt))
-    }
-
-    pub(crate) fn rttvar(&self) -> Duration {
-        Duration::from_nanos(self.rttvar)
-    }
-
-    /// Takes in a measurement. It undoes any doubling.
-    pub(crate) fn measured(&mut self, rtt: Duration, config: &AssociationConfig) {
-        let rtt = nanos(rtt).max(1);
-        if self.srtt == 0 {
-            self.rttvar = rtt / 2;
-            self.srtt = rtt;
-        } else {
-            // RTO.Beta = 1/4, RTO.Alpha = 1/8.
-            self.rttvar = self.rttvar - self.rttvar / 4 + self.srtt.abs_diff(rtt) / 4;
-            self.srtt = self.srtt - self.srtt / 8 + rtt / 8;
-        }
-        self.rttvar = self.rttvar.max(GRANULARITY);
-        self.forgive(config);
-    }
-
-    /// Doubles the timeout (§6.3.3 E2).
-    pub(crate) fn back_off(&mut self, config: &AssociationConfig) {
-        self.rto = self.rto.saturating_mul(2).min(nanos(config.rto_max));
-    }
-
-    /// Takes the doubling back.
-    pub(crate) fn forgive(&mut self, config: &AssociationConfig) {
-        if self.srtt != 0 {
-            let rto = self.srtt.saturating_add(self.rttvar.saturating_mul(4));
-            self.rto = rto.clamp(nanos(config.rto_min), nanos(config.rto_max));
-        }
-    }
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn path(address: [u8; 4], state: PathState) -> Path {
         Path::new(IpAddr::from(address), state, &AssociationConfig::rfc(), Instant::ORIGIN)
-    }
-
-    #[test]
-    fn rto_follows_the_rules() {
-        let config = AssociationConfig { rto_min: Duration::from_millis(10), ..AssociationConfig::rfc() };
-        let mut rtt = RttEstimator::new(&config);
-        assert_eq!(rtt.rto(), Duration::from_secs(1));
-        rtt.measured(Duration::from_millis(100), &config);
-        assert_eq!((rtt.srtt(), rtt.rttvar()), (Some(Duration::from_millis(100)), Duration::from_millis(50)));
-        assert_eq!(rtt.rto(), Duration::from_millis(300));
-        rtt.measured(Duration::from_millis(180), &config);
-        assert_eq!(rtt.srtt(), Some(Duration::from_millis(110)));
-        assert_eq!(rtt.rttvar(), Duration::from_micros(57_500));
-        rtt.back_off(&config);
-        rtt.back_off(&config);
-        assert_eq!(rtt.rto(), Duration::from_millis(4 * 340));
-        for _ in 0..10 {
-            rtt.back_off(&config);
-        }
-        assert_eq!(rtt.rto(), Duration::from_secs(60));
-        // A measurement collapses it, but not below the minimum.
-        for _ in 0..100 {
-            rtt.measured(Duration::from_micros(20), &config);
-        }
-        assert_eq!(rtt.rto(), Duration::from_millis(10));
-    }
-
-    //= test RFC 9260 §6.4: "By default, an endpoint SHOULD always transmit to the primary path"
-    //= test RFC 9260 §6.4.1: "the SCTP endpoint SHOULD try to send the data to an alternate active destination
-    //= transport address if one exists"
-    //= test RFC 9260 §6.4: "an endpoint SHOULD try to retransmit a chunk that timed out to an active destination
-    //= transport address that is different"
-    //= test RFC 9260 §8.2: "only ONE transport address SHOULD be chosen"
-    #[test]
-    fn data_leaves_an_inactive_primary() {
-        let mut paths = Paths::new(path([10, 0, 0, 1], PathState::Active), 1480);
-        paths.push(path([10, 0, 0, 2], PathState::Unconfirmed));
-        paths.push(path([10, 0, 0, 3], PathState::Active));
-        assert_eq!((paths.for_data(), paths.alternate(0), paths.alternate(2)), (0, 2, 0));
-        paths[0].state = PathState::Inactive;
-        assert_eq!((paths.for_data(), paths.alternate(0), paths.alternate(2)), (2, 2, 2));
-        paths[2].state = PathState::Inactive;
-        paths[2].error_count = 9;
-        assert_eq!(paths.for_data(), 0);
-        assert_eq!(paths.find(IpAddr::from([10, 0, 0, 3])), Some(2));
     }
 
     //= test RFC 9260 §6.1: "the sender MUST NOT transmit new data to a given transport address if it has cwnd + (PMDCS

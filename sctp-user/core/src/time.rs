@@ -3,44 +3,48 @@
 //! The core never reads a clock. Whoever drives an [`Endpoint`](crate::Endpoint) picks an origin (the start of the
 //! process, say), reads a monotonic clock and passes [`Instant`]s. A simulation passes whatever it likes.
 
+use core::num::NonZeroU64;
 use core::ops::{Add, AddAssign, Sub};
 use core::time::Duration;
 
 /// A point in time: nanoseconds since an origin of the caller's choice.
 ///
 /// Only differences matter. 2^64 ns are 584 years, so arithmetic saturates instead of failing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Instant(u64);
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Instant(
+    /// One more than the nanoseconds, so that `Option<Instant>`, of which an association has many, is no larger.
+    NonZeroU64,
+);
 
 impl Instant {
     /// The origin itself.
-    pub const ORIGIN: Self = Self(0);
+    pub const ORIGIN: Self = Self(NonZeroU64::MIN);
     /// The last representable point; as a deadline it means "never".
-    pub const FAR_FUTURE: Self = Self(u64::MAX);
+    pub const FAR_FUTURE: Self = Self(NonZeroU64::MAX);
 
     /// The point `nanos` nanoseconds after the origin.
     pub const fn from_nanos(nanos: u64) -> Self {
-        Self(nanos)
+        Self(NonZeroU64::MIN.saturating_add(nanos))
     }
 
     /// The point `millis` milliseconds after the origin.
     pub const fn from_millis(millis: u64) -> Self {
-        Self(millis.saturating_mul(1_000_000))
+        Self::from_nanos(millis.saturating_mul(1_000_000))
     }
 
     /// Nanoseconds since the origin.
     pub const fn as_nanos(self) -> u64 {
-        self.0
+        self.0.get() - 1
     }
 
     /// Time passed from `earlier` to `self`; zero if `earlier` is the later one.
     pub const fn saturating_duration_since(self, earlier: Self) -> Duration {
-        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+        Duration::from_nanos(self.0.get().saturating_sub(earlier.0.get()))
     }
 
     /// Time passed from `earlier` to `self`; `None` if `earlier` is the later one.
     pub const fn checked_duration_since(self, earlier: Self) -> Option<Duration> {
-        match self.0.checked_sub(earlier.0) {
+        match self.0.get().checked_sub(earlier.0.get()) {
             Some(nanos) => Some(Duration::from_nanos(nanos)),
             None => None,
         }
@@ -50,6 +54,12 @@ impl Instant {
     pub fn checked_add(self, duration: Duration) -> Option<Self> {
         let nanos = u64::try_from(duration.as_nanos()).ok()?;
         self.0.checked_add(nanos).map(Self)
+    }
+}
+
+impl Default for Instant {
+    fn default() -> Self {
+        Self::ORIGIN
     }
 }
 
@@ -74,7 +84,7 @@ impl Sub<Duration> for Instant {
     /// Saturates at [`Instant::ORIGIN`].
     fn sub(self, duration: Duration) -> Self {
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        Self(self.0.saturating_sub(nanos))
+        Self::from_nanos(self.as_nanos().saturating_sub(nanos))
     }
 }
 
@@ -90,6 +100,16 @@ impl Sub for Instant {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nanoseconds_and_back() {
+        for nanos in [0, 1, 1_000_000, u64::MAX - 1] {
+            assert_eq!(Instant::from_nanos(nanos).as_nanos(), nanos);
+        }
+        assert_eq!(Instant::from_nanos(0), Instant::ORIGIN);
+        assert_eq!(Instant::from_nanos(u64::MAX), Instant::FAR_FUTURE);
+        assert_eq!(size_of::<Option<Instant>>(), size_of::<Instant>());
+    }
 
     #[test]
     fn arithmetic_saturates() {

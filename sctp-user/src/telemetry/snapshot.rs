@@ -261,6 +261,7 @@ fn path(info: &PathInfo) -> PathSnapshot {
         state: match info.state {
             PathState::Unconfirmed => "unconfirmed",
             PathState::Active => "active",
+            PathState::PotentiallyFailed => "potentially failed",
             PathState::Inactive => "inactive",
             _ => "unknown",
         }

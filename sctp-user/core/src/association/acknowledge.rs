@@ -117,7 +117,9 @@ impl Association {
             // R3 and R4. (DATA that went with a COOKIE ECHO is repeated with it, by T1.)
             path.t3 = Some(cx.now + path.rtt.rto());
         }
-        if flight.acknowledged > 0 {
+        // Not by what went to several addresses: "a sender cannot disambiguate whether the ACK was for the original transmission or the
+        // retransmission(s)" (RFC 7829 §3.2, rule 9; RFC 9260 §8.2 lets us choose).
+        if flight.credited {
             //= RFC 9260 §8.2: "the endpoint SHOULD clear the error counter of the destination transport address to
             //= which the DATA chunk was last sent"
             self.path_is_good(at, cx);
@@ -172,10 +174,7 @@ impl Association {
             }
             WindowProbe::Sent { count, .. } => {
                 self.sender.probe = WindowProbe::Sent { answered: true, count };
-                // The peer is there; it only has no space.
-                for path in self.paths.iter_mut() {
-                    path.error_count = 0;
-                }
+                // The peer is there; it only has no space. By which path it can be reached, the SACK does not tell.
                 self.error_count = 0;
             }
         }

@@ -476,10 +476,9 @@ impl Association {
         self.receiver.restart(cookie.peer_initial_tsn, &self.config);
         // "the only CONFIRMED address is the address to which the packet containing the INIT ACK chunk was sent" (§5.4).
         if let Some(at) = self.add_path(cookie.source, PathState::Active, now) {
-            let path = &mut self.paths[at];
-            path.state = PathState::Active;
+            self.paths.set_state(at, PathState::Active);
             if !self.bound {
-                path.source = Some(cookie.destination);
+                self.paths[at].source = Some(cookie.destination);
             }
         }
         for address in &cookie.addresses {

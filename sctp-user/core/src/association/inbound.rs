@@ -66,6 +66,9 @@ impl Association {
         }
         if summary.data {
             let at = path.unwrap_or_else(|| self.paths.for_data());
+            if summary.is_repeated() {
+                self.data_repeated(at, cx);
+            }
             let is_full = packet.bytes().len() >= self.paths.max_packet(at) / 2;
             self.receiver.end_packet(summary, is_full, at, cx.now, &self.config);
             self.answer_data_with_shutdown(at, cx);

@@ -259,7 +259,7 @@ impl Association {
         let path = &self.paths[at];
         PathInfo {
             address: path.address,
-            state: path.state,
+            state: self.public_state(path.state),
             primary: at == self.paths.primary(),
             srtt: path.rtt.srtt(),
             rttvar: path.rtt.rttvar(),

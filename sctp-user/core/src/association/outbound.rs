@@ -517,8 +517,7 @@ impl Association {
         //= from which the last DATA chunk was received"
         //= RFC 9260 §6.4: "an endpoint SHOULD NOT vary the destination transport address of a SACK chunk when it
         //= receives DATA chunks coming from the same source address"
-        let path = self.receiver.sack.path;
-        if path < self.paths.len() && self.paths[path].is_confirmed() { path } else { self.paths.for_data() }
+        self.paths.for_sack(self.receiver.sack.path)
     }
 
     /// Nothing more is to be sent now.

@@ -104,6 +104,13 @@ pub(crate) struct PacketSummary {
     gaps_before: bool,
 }
 
+impl PacketSummary {
+    /// Whether all its DATA had been received before.
+    pub(crate) fn is_repeated(&self) -> bool {
+        self.duplicate && !self.accepted && !self.dropped
+    }
+}
+
 /// What became of a DATA chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Received {

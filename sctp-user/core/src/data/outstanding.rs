@@ -46,6 +46,8 @@ pub(crate) struct OutboundChunk {
     fast_retransmitted: bool,
     /// Marked for retransmission by T3-rtx rather than by gap reports, so another path is to be tried (RFC 9260 §6.4).
     timed_out: bool,
+    /// Sent on more than one path: its acknowledgement tells of none of them (RFC 7829 §3.2, rule 9).
+    moved: bool,
 }
 
 impl OutboundChunk {
@@ -75,6 +77,7 @@ impl OutboundChunk {
             status: Status::InFlight,
             fast_retransmitted: false,
             timed_out: false,
+            moved: false,
         }
     }
 
@@ -113,6 +116,8 @@ pub(crate) struct Flight {
     pub(crate) earliest: Option<Tsn>,
     /// By this SACK: bytes acknowledged.
     pub(crate) acknowledged: u32,
+    /// By this SACK: something was acknowledged that was sent on this path only.
+    pub(crate) credited: bool,
     /// By this SACK: the lowest TSN in flight was acknowledged.
     pub(crate) earliest_acknowledged: bool,
     /// By this SACK: bytes marked for retransmission after three miss indications.
@@ -257,6 +262,7 @@ impl Outstanding {
         let at = self.index(tsn);
         let chunk = &mut self.chunks[at];
         chunk.status = Status::InFlight;
+        chunk.moved |= chunk.path != path;
         chunk.path = path;
         chunk.timed_out = false;
         self.data_in_flight += chunk.payload.len();
@@ -371,6 +377,7 @@ impl Outstanding {
         for flight in &mut self.flights {
             flight.before = flight.bytes;
             flight.acknowledged = 0;
+            flight.credited = false;
             flight.earliest_acknowledged = false;
             flight.lost = 0;
             flight.lost_chunks = 0;
@@ -398,6 +405,7 @@ impl Outstanding {
             highest = Some(self.cumulative + step);
             let flight = &mut self.flights[usize::from(chunk.path)];
             flight.acknowledged += chunk.size();
+            flight.credited |= !chunk.moved;
             if chunk.status == Status::InFlight {
                 flight.bytes -= chunk.size();
                 self.data_in_flight -= chunk.payload.len();
@@ -461,6 +469,7 @@ impl Outstanding {
         let chunk = &mut self.chunks[at];
         let flight = &mut self.flights[usize::from(chunk.path)];
         flight.acknowledged += chunk.size();
+        flight.credited |= !chunk.moved;
         match chunk.status {
             Status::InFlight => {
                 flight.bytes -= chunk.size();

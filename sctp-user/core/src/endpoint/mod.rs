@@ -14,6 +14,7 @@ mod setup;
 mod table;
 
 use core::net::IpAddr;
+use core::time::Duration;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -25,7 +26,7 @@ use rand::{Rng, SeedableRng};
 use self::table::Table;
 use crate::answer::Answer;
 use crate::association::{self, Association, Context, EventQueue, Limits, NewAssociation, in_scope, is_unicast};
-use crate::config::{AssociationConfig, Connect, EndpointConfig, ListenConfig};
+use crate::config::{AssociationConfig, Connect, EndpointConfig, ListenConfig, check_heartbeat};
 use crate::cookie::CookieJar;
 use crate::error::{AssociationError, ConnectError, ListenError, SendError};
 use crate::event::{Event, Handled, PeerChange, TagChange};
@@ -361,7 +362,30 @@ impl Endpoint {
         if known { Ok(()) } else { Err(AssociationError::NoSuchPath(address)) }
     }
 
-    /// Has a HEARTBEAT sent on a path now (RFC 9260 §11.1.10).
+    /// Turns the heartbeat of a path on, with this HB.interval, or off with `None`; that of all paths if `address` is `None`
+    /// (CHANGE HEARTBEAT, RFC 9260 §11.1.9). Addresses that are not verified yet are probed all the same.
+    ///
+    /// # Errors
+    /// There is no such association, the address is not its peer's, or the interval is less than 10 ms.
+    pub fn set_heartbeat(
+        &mut self,
+        now: Instant,
+        id: AssociationId,
+        address: Option<IpAddr>,
+        interval: Option<Duration>,
+    ) -> Result<(), AssociationError> {
+        check_heartbeat(interval)?;
+        let slot = self.live_slot(id)?;
+        let mut known = false;
+        self.with(slot, now, |association, cx| known = association.set_heartbeat(address, interval, cx));
+        match address {
+            Some(address) if !known => Err(AssociationError::NoSuchPath(address)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Has a HEARTBEAT sent on a path now, unless one is under way (REQUEST HEARTBEAT, RFC 9260 §11.1.10). The path's
+    /// [`srtt`](crate::PathInfo::srtt) or an [`Event::PathChanged`] tell how it went.
     ///
     /// # Errors
     /// There is no such association, or the address is not its peer's.

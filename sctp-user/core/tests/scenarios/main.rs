@@ -12,5 +12,6 @@ mod forger;
 mod handshake;
 mod hostile;
 mod paths;
+mod paths_failing;
 mod stage;
 mod transfer;
