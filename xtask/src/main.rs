@@ -11,6 +11,7 @@ mod deploy;
 mod lab;
 mod rfc;
 mod setup;
+mod soak;
 mod test;
 
 use std::process::ExitCode;
@@ -42,6 +43,8 @@ enum Task {
     Test(test::Options),
     /// Shows which requirements of RFC 9260 are met and tested, where, and which are not.
     Rfc(rfc::Options),
+    /// Runs random worlds of the simulated network, as many as you like, on all cores.
+    Soak(soak::Options),
     /// Measures our stack and usrsctp on the same cable.
     Bench(bench::Options),
     /// Installs the `sctp` command here or on another machine.
@@ -75,6 +78,7 @@ fn run(task: Task) -> Result<()> {
         Task::Lab(options) => lab::run(&options),
         Task::Test(options) => test::run(&options),
         Task::Rfc(options) => rfc::run(&options),
+        Task::Soak(options) => soak::run(&options),
         Task::Bench(options) => bench::run(&options),
         Task::Deploy(options) => deploy::run(&options),
     }

@@ -1,85 +1,100 @@
-//! Random worlds by seed: see `sim`.
+//! Random worlds by seed: see `sim`. `cargo xtask soak` runs any number of them.
 //!
-//! `SCTP_SIM_SEEDS` says how many seeds are run (300 without), `SCTP_SIM_FIRST` from which on, `SCTP_SIM_SEED` names a single
-//! one. A failing seed prints the rule that was broken, the time, where its capture is, and how to run it again.
+//! | variable | says |
+//! |---|---|
+//! | `SCTP_SIM_SEEDS` | how many seeds are run; 2000 without |
+//! | `SCTP_SIM_FIRST` | from which on |
+//! | `SCTP_SIM_SEED` | that a single one is run |
+//! | `SCTP_SIM_PROFILE` | that all associations have this profile: `default`, `rfc`, `signalling` or `ran` |
+//! | `SCTP_SIM_PROGRESS` | if set, that lines `done N` tell how many are done |
+//!
+//! A failing seed prints the rule that was broken, the time, where its capture is, and how to run it again.
 
 mod sim;
 
-use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 
-use sim::packet::chunk_types;
-use sim::scenario;
-use sim::world::World;
+use sim::scenario::{self, Profile};
+use sim::tally::Tally;
 
 /// Failures after which there is no point in going on.
 const MOST_FAILURES: usize = 10;
 
-/// So many seeds show all there is to be seen.
-const ENOUGH_SEEDS: u64 = 300;
+/// So many seeds are run if nobody says otherwise; they show all there is to be seen.
+const ENOUGH_SEEDS: u64 = 2000;
 
-/// What must have happened in so many seeds; what never happens is not tested.
-const EXPECTED: [&str; 33] = [
-    "Accepted",
-    "Closed by LocalAbort",
-    "Closed by PeerAbort",
-    "Closed by Shutdown",
-    "Closed by Unreachable",
-    "Connected",
-    "MessageReceived",
-    "PathChanged",
-    "PeerShutdown",
-    "Restarted",
-    "SendFailed",
-    "Writable",
-    "Corrupted packet",
-    "Cut packet",
-    "Duplicated packet",
-    "Lost packet",
-    "Passed packet",
-    "QueueFull packet",
-    "injected packet",
-    "ABORT chunk",
-    "COOKIE ACK chunk",
-    "COOKIE ECHO chunk",
-    "DATA chunk",
-    "HEARTBEAT chunk",
-    "HEARTBEAT ACK chunk",
-    "INIT chunk",
-    "INIT ACK chunk",
-    "SACK chunk",
-    "SHUTDOWN chunk",
-    "SHUTDOWN ACK chunk",
-    "SHUTDOWN COMPLETE chunk",
-    "IPv4 packet",
-    "IPv6 packet",
-];
+/// Progress is told each time that so many seeds are done.
+const STRIDE: u64 = 20;
+
+/// What is to be run.
+struct Run {
+    first: u64,
+    count: u64,
+    profile: Option<Profile>,
+    tells_progress: bool,
+}
 
 #[test]
 fn random_worlds_keep_every_invariant() {
-    let single = setting("SCTP_SIM_SEED");
-    let first = single.or_else(|| setting("SCTP_SIM_FIRST")).unwrap_or(0);
-    let count = if single.is_some() { 1 } else { setting("SCTP_SIM_SEEDS").unwrap_or(ENOUGH_SEEDS) };
-    let mut tally = Tally::default();
-    let mut failed = Vec::new();
-    for seed in first..first + count {
-        let outcome = catch_unwind(AssertUnwindSafe(|| {
-            let mut world = scenario::build(seed);
-            scenario::run(&mut world);
-            tally.add(&world);
-        }));
-        if outcome.is_err() {
-            failed.push(seed);
-            if failed.len() == MOST_FAILURES {
-                break;
-            }
-        }
-    }
+    let single = number("SCTP_SIM_SEED");
+    let run = Run {
+        first: single.or_else(|| number("SCTP_SIM_FIRST")).unwrap_or(0),
+        count: if single.is_some() { 1 } else { number("SCTP_SIM_SEEDS").unwrap_or(ENOUGH_SEEDS) },
+        profile: setting("SCTP_SIM_PROFILE").map(|name| name.parse().expect("SCTP_SIM_PROFILE names a profile")),
+        tells_progress: setting("SCTP_SIM_PROGRESS").is_some(),
+    };
+    let (tally, mut failed) = run.on_all_cores();
     println!("{tally}");
-    assert!(failed.is_empty(), "{} seeds failed after {}: {failed:?}", failed.len(), tally.worlds);
-    if count >= ENOUGH_SEEDS {
-        let missing: Vec<_> = EXPECTED.iter().filter(|kind| !tally.seen.contains_key(**kind)).collect();
-        assert!(missing.is_empty(), "never seen in {count} seeds: {missing:?}");
+    failed.sort_unstable();
+    assert!(failed.is_empty(), "{} seeds failed, {} kept every invariant: {failed:?}", failed.len(), tally.worlds);
+    if run.count >= ENOUGH_SEEDS {
+        let missing = tally.missing();
+        assert!(missing.is_empty(), "never seen in {} seeds: {missing:?}", run.count);
+    }
+}
+
+impl Run {
+    /// Runs the seeds; gives what has happened, and which failed.
+    fn on_all_cores(&self) -> (Tally, Vec<u64>) {
+        let taken = AtomicU64::new(0);
+        let done = AtomicU64::new(0);
+        let failures = AtomicU64::new(0);
+        let worker = || {
+            let (mut tally, mut failed) = (Tally::default(), Vec::new());
+            loop {
+                let index = taken.fetch_add(1, Ordering::Relaxed);
+                if index >= self.count || failures.load(Ordering::Relaxed) >= MOST_FAILURES as u64 {
+                    return (tally, failed);
+                }
+                let seed = self.first + index;
+                let outcome = catch_unwind(AssertUnwindSafe(|| {
+                    let mut world = scenario::build(seed, self.profile);
+                    scenario::run(&mut world);
+                    tally.add(&world);
+                }));
+                if outcome.is_err() {
+                    failures.fetch_add(1, Ordering::Relaxed);
+                    failed.push(seed);
+                }
+                let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+                if self.tells_progress && (done.is_multiple_of(STRIDE) || done == self.count) {
+                    println!("done {done}");
+                }
+            }
+        };
+        let cores = thread::available_parallelism().map_or(1, usize::from).min(self.count as usize).max(1);
+        thread::scope(|scope| {
+            let workers: Vec<_> = (0..cores).map(|_| scope.spawn(worker)).collect();
+            let mut all = (Tally::default(), Vec::new());
+            for worker in workers {
+                let (tally, failed) = worker.join().expect("panics of worlds are caught");
+                all.0.merge(tally);
+                all.1.extend(failed);
+            }
+            all
+        })
     }
 }
 
@@ -87,7 +102,7 @@ fn random_worlds_keep_every_invariant() {
 #[test]
 fn the_same_seed_gives_the_same_world() {
     let run = |seed| {
-        let mut world = scenario::build(seed);
+        let mut world = scenario::build(seed, None);
         scenario::run(&mut world);
         let packets =
             world.packets.iter().map(|packet| (packet.at, packet.source, packet.destination, packet.bytes.clone()));
@@ -99,69 +114,13 @@ fn the_same_seed_gives_the_same_world() {
     assert!(run(1000) != run(1001));
 }
 
-/// What has happened in all worlds.
-#[derive(Default)]
-struct Tally {
-    worlds: u64,
-    packets: usize,
-    sent: usize,
-    delivered: usize,
-    seen: BTreeMap<String, u64>,
-}
-
-impl Tally {
-    fn add(&mut self, world: &World) {
-        self.worlds += 1;
-        self.packets += world.packets.len();
-        for flow in 0..world.ledger.flows.len() {
-            self.sent += world.ledger.flows[flow].messages.len();
-            self.delivered += world.ledger.delivered_count(flow);
-        }
-        for (_, event) in world.sides.iter().flat_map(|side| &side.events) {
-            let name = match event {
-                sctp_core::Event::Closed { reason } => format!("Closed by {}", variant(reason)),
-                event => variant(event),
-            };
-            self.count(name);
-        }
-        for packet in &world.packets {
-            self.count(if packet.destination.is_ipv4() { "IPv4 packet" } else { "IPv6 packet" }.to_owned());
-            if packet.from.is_none() {
-                self.count("injected packet".to_owned());
-                continue;
-            }
-            self.count(format!("{:?} packet", packet.fate));
-            for kind in chunk_types(&packet.bytes) {
-                self.count(format!("{kind} chunk"));
-            }
-        }
-    }
-
-    fn count(&mut self, name: String) {
-        *self.seen.entry(name).or_default() += 1;
-    }
-}
-
-/// The name of an enum's variant.
-fn variant(value: &impl std::fmt::Debug) -> String {
-    let text = format!("{value:?}");
-    text.split([' ', '{', '(']).next().unwrap_or_default().to_owned()
-}
-
-impl std::fmt::Display for Tally {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { worlds, packets, sent, delivered, seen } = self;
-        writeln!(
-            f,
-            "{worlds} seeds kept every invariant: {packets} packets, {delivered} of {sent} messages delivered"
-        )?;
-        seen.iter().try_for_each(|(name, count)| writeln!(f, "{count:>10} {name}"))
-    }
-}
-
 /// A number from the environment.
-#[expect(clippy::disallowed_methods, reason = "how many seeds are run is a matter of the run, not of the core")]
-fn setting(name: &str) -> Option<u64> {
-    let value = std::env::var(name).ok()?;
+fn number(name: &str) -> Option<u64> {
+    let value = setting(name)?;
     Some(value.parse().unwrap_or_else(|_| panic!("{name} must be a number, not {value:?}")))
+}
+
+#[expect(clippy::disallowed_methods, reason = "how many seeds are run is a matter of the run, not of the core")]
+fn setting(name: &str) -> Option<String> {
+    std::env::var(name).ok()
 }

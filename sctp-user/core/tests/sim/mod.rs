@@ -30,5 +30,6 @@ pub(crate) mod packet;
 pub(crate) mod random;
 pub(crate) mod scenario;
 pub(crate) mod service;
+pub(crate) mod tally;
 pub(crate) mod trouble;
 pub(crate) mod world;

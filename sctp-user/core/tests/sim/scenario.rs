@@ -1,6 +1,7 @@
 //! Random worlds: a seed decides on hosts, links, faults, settings and applications.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
 use std::time::Duration;
 
 use sctp_core::{AssociationConfig, EndpointConfig, StreamScheduler};
@@ -32,10 +33,52 @@ impl Mood {
     }
 }
 
-/// Builds the world of a seed, with everything that will happen in it on its agenda.
-pub(crate) fn build(seed: u64) -> World {
+/// The named settings that associations begin with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Profile {
+    Default,
+    Rfc,
+    Signalling,
+    Ran,
+}
+
+impl Profile {
+    const ALL: [Self; 4] = [Self::Default, Self::Rfc, Self::Signalling, Self::Ran];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Default => "default",
+            Self::Rfc => "rfc",
+            Self::Signalling => "signalling",
+            Self::Ran => "ran",
+        }
+    }
+
+    fn config(self) -> AssociationConfig {
+        match self {
+            Self::Default => AssociationConfig::default(),
+            Self::Rfc => AssociationConfig::rfc(),
+            Self::Signalling => AssociationConfig::signalling(),
+            Self::Ran => AssociationConfig::ran(),
+        }
+    }
+}
+
+impl FromStr for Profile {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let names = || Self::ALL.map(Self::name).join(", ");
+        Self::ALL.into_iter().find(|profile| profile.name() == name).ok_or_else(|| format!("one of {}", names()))
+    }
+}
+
+/// Builds the world of a seed, with everything that will happen in it on its agenda. All associations have the profile, if one is
+/// given.
+pub(crate) fn build(seed: u64, profile: Option<Profile>) -> World {
     let mut random = Random::new(seed).fork(7);
-    let rerun = format!("SCTP_SIM_SEED={seed} cargo test -p sctp-core --test simulated");
+    let forced = profile.map(|profile| format!(" SCTP_SIM_PROFILE={}", profile.name())).unwrap_or_default();
+    let rerun = format!("SCTP_SIM_SEED={seed}{forced} cargo test -p sctp-core --test simulated");
     let mut world = World::new(seed, format!("seed {seed}"), rerun);
     let mood = Mood {
         harsh: random.chance(0.15),
@@ -73,7 +116,9 @@ pub(crate) fn build(seed: u64) -> World {
     for index in 0..conversations {
         let (client, server) = if random.chance(0.5) { (0, 1) } else { ((1 + index) % nodes, 0) };
         let (client, server) = if client == server { (1, 0) } else { (client, server) };
-        let profile = profile(&mut random);
+        // Both ends have the same timers: one that gives up within seconds cannot wait for one that tries again once a minute.
+        let drawn = *random.pick(&Profile::ALL);
+        let profile = profile.unwrap_or(drawn).config();
         let conversation = Conversation {
             client,
             server,
@@ -199,16 +244,6 @@ fn plan(random: &mut Random, profile: &AssociationConfig, mood: &Mood) -> Plan {
         reading,
         ending,
         config,
-    }
-}
-
-/// Both ends have the same timers: one that gives up within seconds cannot wait for one that tries again once a minute.
-fn profile(random: &mut Random) -> AssociationConfig {
-    match random.below(4) {
-        0 => AssociationConfig::default(),
-        1 => AssociationConfig::rfc(),
-        2 => AssociationConfig::signalling(),
-        _ => AssociationConfig::ran(),
     }
 }
 
