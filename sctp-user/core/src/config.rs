@@ -7,6 +7,7 @@ use core::net::IpAddr;
 use core::ops::RangeInclusive;
 use core::time::Duration;
 
+use sctp_common::cookie::CookieSecret;
 use sctp_common::steering::Steering;
 
 use crate::error::ConfigError;
@@ -30,11 +31,19 @@ pub struct EndpointConfig {
     pub max_packet: usize,
     /// Leave the checksum field zero in what `poll_transmit` writes, because something below fills it in. Default false.
     pub checksum_offload: bool,
-    /// How long a State Cookie is good ("Valid.Cookie.Life", RFC 9260 §16). Default 60 s.
+    /// The secret that State Cookies are signed with. All endpoints of a stack must have the same, and the same origin of time,
+    /// so that a COOKIE ECHO is understood wherever it comes in. `None` draws one from the endpoint's seed, for endpoints that
+    /// are alone.
+    pub cookie_secret: Option<CookieSecret>,
+    /// How long a State Cookie is good ("Valid.Cookie.Life", RFC 9260 §16). A peer that asks for more (Cookie Preservative, §3.3.2.1.3)
+    /// gets at most as much again. Default 60 s.
     pub cookie_lifetime: Duration,
-    /// After how long a new key for State Cookies is drawn. The key before it stays good for one more period, so it should
-    /// not be shorter than [`cookie_lifetime`](Self::cookie_lifetime). Default 10 min.
+    /// How long a key for State Cookies is used. It stays good for one more period, so it is taken as at least twice
+    /// [`cookie_lifetime`](Self::cookie_lifetime). Default 10 min.
     pub cookie_key_lifetime: Duration,
+    /// Most associations that have ended and whose State Cookies are remembered while they are fresh, so that a copy of a COOKIE
+    /// ECHO does not revive one. Beyond it the oldest are forgotten. Default 65 536, which take 3 MiB at most.
+    pub max_spent_cookies: usize,
     /// What is done about packets that belong to no association (RFC 9260 §8.4).
     pub out_of_the_blue: OutOfTheBluePolicy,
     /// Most answers without an association (INIT ACK, ABORT …) that wait for `poll_transmit`; more are not sent, and counted.
@@ -57,8 +66,10 @@ impl Default for EndpointConfig {
             max_associations: 1_000_000,
             max_packet: 1480,
             checksum_offload: false,
+            cookie_secret: None,
             cookie_lifetime: Duration::from_secs(60),
             cookie_key_lifetime: Duration::from_secs(600),
+            max_spent_cookies: 65_536,
             out_of_the_blue: OutOfTheBluePolicy::Answer,
             max_pending_answers: 1024,
             max_pending_events: 65_536,
@@ -217,7 +228,8 @@ pub struct AssociationConfig {
     /// PMTU assumed for a path at first, in bytes with the IP header; 576 to 65 535. Default 1500.
     pub path_mtu: u16,
 
-    /// Most paths, which is most addresses of a peer that are used; 1 to 255. More are ignored. Default 8.
+    /// Most paths, which is most addresses of a peer that are used; 1 to 255. More are ignored, and of a peer that connects to us
+    /// all beyond the sixteen that a State Cookie holds. Default 8.
     pub max_paths: usize,
     /// Most runs of TSNs above the cumulative TSN that are remembered: most gap ack blocks. DATA that would begin another is
     /// dropped. As many as fit into a SACK on the smallest usual path are enough. Default 256.

@@ -1,52 +1,19 @@
-//! The State Cookie (RFC 9260 §5.1.3, §5.1.5): all that is known of an association before it exists, kept by the peer.
-//!
-//! ```text
-//!  0      1      2      3      4      5      6      7
-//! +------+------+------+------+------+------+------+------+
-//! | ver. | key  |addrs | zero | local port  |  peer port  |    0
-//! +------+------+------+------+------+------+------+------+
-//! |         local tag         |        peer's tag         |    8
-//! +---------------------------+---------------------------+
-//! |       local tie-tag       |      peer's tie-tag       |   16
-//! +---------------------------+---------------------------+
-//! |     local initial TSN     |    peer's initial TSN     |   24
-//! +---------------------------+-------------+-------------+
-//! |      peer's a_rwnd        | out streams | in streams  |   32
-//! +---------------------------+-------------+-------------+
-//! |               creation time (nanoseconds)             |   40
-//! +-------------------------------------------------------+
-//! |               lifetime (nanoseconds)                  |   48
-//! +-------------------------------------------------------+
-//! |  address that the INIT came from, IPv4 as v4-mapped   |   56
-//! |                                                       |
-//! +-------------------------------------------------------+
-//! |  address that the INIT was sent to                    |   72
-//! |                                                       |
-//! +-------------------------------------------------------+
-//! |  further addresses of the peer, 16 bytes each …       |   88
-//! +-------------------------------------------------------+
-//! |  SipHash-2-4 of all of the above                      |   the last 8
-//! +-------------------------------------------------------+
-//! ```
-//!
-//! Everything is in network byte order, every field is aligned to its size, the length is a multiple of eight, and the MAC is
-//! the keyed hash that the XDP program has too: so a program in front of the stack can make the same cookie from an INIT
-//! alone. A cookie that nobody else can make says that we sent it to the address it names; it holds no secret.
+//! State Cookies as the endpoint makes and opens them (RFC 9260 §5.1.3, §5.1.5). Their layout, MAC and keys are
+//! [`sctp_common::cookie`]'s, so that the XDP program can make the same.
 
-use core::net::{IpAddr, Ipv6Addr};
+use core::net::IpAddr;
 use core::time::Duration;
 
-use rand::Rng;
-use sctp_common::siphash::{HashKey, SipHash24};
+use sctp_common::cookie::{
+    self, ADDRESS_LENGTH, CookieSecret, FIXED_LENGTH, MAC_LENGTH, MAX_ADDRESSES, MAX_LENGTH, Mac,
+};
 use smallvec::SmallVec;
 
 use crate::serial::Tsn;
 use crate::time::Instant;
 
-const VERSION: u8 = 1;
-const FIXED: usize = 88;
-const MAC: usize = 8;
-const ADDRESS: usize = 16;
+/// Most further addresses in a cookie.
+pub(crate) const MAX_FURTHER: usize = MAX_ADDRESSES;
 
 /// What a State Cookie holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,15 +34,18 @@ pub(crate) struct Cookie {
     /// Streams negotiated (§5.1.1): min(our OS, its MIS) and min(its OS, our MIS).
     pub(crate) outbound_streams: u16,
     pub(crate) inbound_streams: u16,
+    /// What was agreed besides: bits of [`sctp_common::cookie::flags`].
+    pub(crate) flags: u16,
     //= RFC 9260 §5.1.3: "The State Cookie SHOULD also contain a timestamp on when the State Cookie is created and the
     //= lifespan of the State Cookie"
     pub(crate) created: Instant,
+    /// Whole milliseconds.
     pub(crate) lifetime: Duration,
     /// Where the INIT came from, so where the INIT ACK went: the address that is confirmed by the cookie's return (§5.4).
     pub(crate) source: IpAddr,
     /// Our address that the INIT was sent to.
     pub(crate) destination: IpAddr,
-    /// Further addresses that the INIT listed.
+    /// Further addresses that the INIT listed; at most [`MAX_FURTHER`].
     pub(crate) addresses: SmallVec<[IpAddr; 2]>,
 }
 
@@ -86,20 +56,20 @@ pub(crate) enum CookieError {
     NotOurs,
 }
 
-/// Makes and checks cookies, with a key that changes.
+/// Makes and checks cookies.
 #[derive(Debug)]
 pub(crate) struct CookieJar {
-    /// The key of new cookies, and the one before it.
-    keys: [HashKey; 2],
-    /// Number of the current key; cookies carry its low byte.
-    number: u8,
-    rotated: Option<Instant>,
-    key_lifetime: Duration,
+    secret: CookieSecret,
+    /// How long a key is used, in nanoseconds.
+    epoch: u64,
 }
 
 impl CookieJar {
-    pub(crate) fn new(key_lifetime: Duration, rng: &mut impl Rng) -> Self {
-        Self { keys: [draw(rng), draw(rng)], number: 0, rotated: None, key_lifetime }
+    /// `longest_life` is that of the longest-lived cookie: a key must be used for as long at least, for it to be known still when
+    /// that comes back.
+    pub(crate) fn new(secret: CookieSecret, key_lifetime: Duration, longest_life: Duration) -> Self {
+        let epoch = u64::try_from(key_lifetime.max(longest_life).as_nanos()).unwrap_or(u64::MAX);
+        Self { secret, epoch }
     }
 
     /// Writes a cookie with its MAC.
@@ -107,51 +77,39 @@ impl CookieJar {
     //= RFC 9260 §3.3.3.1.1: "This parameter value MUST contain all the necessary state and parameter information …
     //= along with a Message Authentication Code (MAC)"
     //= RFC 9260 §5.1.3: "A MAC with acceptable security properties SHOULD be used."
-    pub(crate) fn seal(&mut self, cookie: &Cookie, now: Instant, rng: &mut impl Rng) -> SmallVec<[u8; 128]> {
-        self.rotate(now, rng);
-        let mut bytes = cookie.encode(self.number);
-        let mac = mac(&self.keys[0], &bytes);
-        bytes.extend_from_slice(&mac.to_be_bytes());
+    //= RFC 9260 §5.1.3: "The secret key SHOULD be changed reasonably frequently"
+    pub(crate) fn seal(&self, cookie: &Cookie) -> SmallVec<[u8; 128]> {
+        let fixed = cookie.fixed().encode();
+        let created = cookie.created.as_nanos();
+        let mut mac = Mac::new(&self.secret.key(created / self.epoch.max(1)), &fixed);
+        let mut bytes = SmallVec::from_slice(&fixed);
+        for address in cookie.addresses.iter().take(MAX_FURTHER).map(|address| mapped(*address)) {
+            mac = mac.address(&address);
+            bytes.extend_from_slice(&address);
+        }
+        bytes.extend_from_slice(&mac.finish());
         bytes
     }
 
     /// Checks a cookie's MAC and reads it. Whether it is stale is for the caller to judge (§5.2.4 step 3).
-    pub(crate) fn open(&self, bytes: &[u8]) -> Result<Cookie, CookieError> {
-        // A peer may have counted padding in the chunk's length; the cookie's own length is known from its count of addresses.
-        let count = usize::from(*bytes.get(2).ok_or(CookieError::NotOurs)?);
-        let len = FIXED + count * ADDRESS;
-        let body = bytes.get(..len).ok_or(CookieError::NotOurs)?;
-        let sealed = bytes.get(len..len + MAC).ok_or(CookieError::NotOurs)?;
-        let key = match self.number.wrapping_sub(body[1]) {
-            0 => &self.keys[0],
-            1 => &self.keys[1],
-            //= RFC 9260 §5.1.5: "the secret key to use is not available anymore, the packet containing the COOKIE ECHO
-            //= chunk MUST be silently discarded"
-            _ => return Err(CookieError::NotOurs),
-        };
-        // Compared as one number, so there is no position to find out about.
-        //= RFC 9260 §5.1.5: "If this comparison fails, the SCTP packet, including the COOKIE ECHO chunk and any DATA
-        //= chunks, MUST be silently discarded."
-        if mac(key, body).to_be_bytes() != sealed || body[0] != VERSION {
-            return Err(CookieError::NotOurs);
-        }
-        Cookie::decode(body).ok_or(CookieError::NotOurs)
+    pub(crate) fn open(&self, bytes: &[u8], now: Instant) -> Result<Cookie, CookieError> {
+        self.read(bytes, now).ok_or(CookieError::NotOurs)
     }
 
-    fn rotate(&mut self, now: Instant, rng: &mut impl Rng) {
-        let since = *self.rotated.get_or_insert(now);
-        let age = now - since;
-        //= RFC 9260 §5.1.3: "The secret key SHOULD be changed reasonably frequently"
-        if age >= self.key_lifetime {
-            self.keys[1] = self.keys[0];
-            self.keys[0] = draw(rng);
-            self.number = self.number.wrapping_add(1);
-            self.rotated = Some(now);
-            // Unused for so long that the previous key is as old: nothing it sealed is good any more.
-            if age >= self.key_lifetime * 2 {
-                self.keys[1] = draw(rng);
-            }
-        }
+    fn read(&self, bytes: &[u8], now: Instant) -> Option<Cookie> {
+        let (fixed, rest) = bytes.split_first_chunk::<FIXED_LENGTH>()?;
+        let claimed = cookie::Cookie::decode(fixed)?;
+        // A peer may have counted padding in the chunk's length; the cookie's own length is known from its count of addresses.
+        let (addresses, rest) = rest.split_at_checked(usize::from(claimed.addresses) * ADDRESS_LENGTH)?;
+        let sealed = rest.first_chunk::<MAC_LENGTH>()?;
+        let (addresses, _) = addresses.as_chunks::<ADDRESS_LENGTH>();
+        //= RFC 9260 §5.1.5: "the secret key to use is not available anymore, the packet containing the COOKIE ECHO
+        //= chunk MUST be silently discarded"
+        let key = self.secret.key_of(claimed.created, now.as_nanos(), self.epoch)?;
+        let mac = addresses.iter().fold(Mac::new(&key, fixed), |mac, address| mac.address(address));
+        //= RFC 9260 §5.1.5: "If this comparison fails, the SCTP packet, including the COOKIE ECHO chunk and any DATA
+        //= chunks, MUST be silently discarded."
+        mac.matches(sealed).then(|| Cookie::from_parts(&claimed, addresses))
     }
 }
 
@@ -162,92 +120,76 @@ impl Cookie {
         (age > self.lifetime).then(|| age - self.lifetime)
     }
 
+    /// When it becomes too old.
+    pub(crate) fn expiry(&self) -> Instant {
+        self.created + self.lifetime
+    }
+
     //= RFC 9260 §5.1.3: "it MUST NOT contain information that is not being envisioned to be shared"
     //= RFC 9260 §5.1.3: "An implementation SHOULD make the cookie as small as possible"
     //= RFC 9260 §3.3.11: "An implementation SHOULD make the cookie as small as possible"
-    fn encode(&self, key: u8) -> SmallVec<[u8; 128]> {
-        let mut bytes = SmallVec::new();
-        bytes.extend_from_slice(&[VERSION, key, self.addresses.len() as u8, 0]);
-        for port in [self.local_port, self.peer_port] {
-            bytes.extend_from_slice(&port.to_be_bytes());
+    fn fixed(&self) -> cookie::Cookie {
+        cookie::Cookie {
+            addresses: self.addresses.len().min(MAX_FURTHER) as u8,
+            flags: self.flags,
+            local_port: self.local_port,
+            peer_port: self.peer_port,
+            local_tag: self.local_tag,
+            peer_tag: self.peer_tag,
+            local_tie_tag: self.local_tie_tag,
+            peer_tie_tag: self.peer_tie_tag,
+            local_initial_tsn: self.local_initial_tsn.get(),
+            peer_initial_tsn: self.peer_initial_tsn.get(),
+            peer_window: self.peer_window,
+            outbound_streams: self.outbound_streams,
+            inbound_streams: self.inbound_streams,
+            created: self.created.as_nanos(),
+            lifespan: u32::try_from(self.lifetime.as_millis()).unwrap_or(u32::MAX),
+            source: mapped(self.source),
+            destination: mapped(self.destination),
         }
-        let numbers = [
-            self.local_tag,
-            self.peer_tag,
-            self.local_tie_tag,
-            self.peer_tie_tag,
-            self.local_initial_tsn.get(),
-            self.peer_initial_tsn.get(),
-            self.peer_window,
-            (u32::from(self.outbound_streams) << 16) | u32::from(self.inbound_streams),
-        ];
-        for number in numbers {
-            bytes.extend_from_slice(&number.to_be_bytes());
-        }
-        bytes.extend_from_slice(&self.created.as_nanos().to_be_bytes());
-        let lifetime = u64::try_from(self.lifetime.as_nanos()).unwrap_or(u64::MAX);
-        bytes.extend_from_slice(&lifetime.to_be_bytes());
-        for address in [self.source, self.destination].iter().chain(&self.addresses) {
-            bytes.extend_from_slice(&mapped(*address));
-        }
-        bytes
     }
 
-    fn decode(bytes: &[u8]) -> Option<Self> {
-        let u16_at = |at: usize| Some(u16::from_be_bytes(bytes.get(at..at + 2)?.try_into().ok()?));
-        let u32_at = |at: usize| Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
-        let u64_at = |at: usize| Some(u64::from_be_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
-        let address_at = |at: usize| -> Option<IpAddr> {
-            let octets: [u8; ADDRESS] = bytes.get(at..at + ADDRESS)?.try_into().ok()?;
-            Some(IpAddr::from(octets).to_canonical())
-        };
-        let count = usize::from(*bytes.get(2)?);
-        Some(Self {
-            local_port: u16_at(4)?,
-            peer_port: u16_at(6)?,
-            local_tag: u32_at(8)?,
-            peer_tag: u32_at(12)?,
-            local_tie_tag: u32_at(16)?,
-            peer_tie_tag: u32_at(20)?,
-            local_initial_tsn: Tsn(u32_at(24)?),
-            peer_initial_tsn: Tsn(u32_at(28)?),
-            peer_window: u32_at(32)?,
-            outbound_streams: u16_at(36)?,
-            inbound_streams: u16_at(38)?,
-            created: Instant::from_nanos(u64_at(40)?),
-            lifetime: Duration::from_nanos(u64_at(48)?),
-            source: address_at(56)?,
-            destination: address_at(72)?,
-            addresses: (0..count).map(|at| address_at(FIXED + at * ADDRESS)).collect::<Option<_>>()?,
-        })
+    fn from_parts(fixed: &cookie::Cookie, addresses: &[[u8; ADDRESS_LENGTH]]) -> Self {
+        Self {
+            local_port: fixed.local_port,
+            peer_port: fixed.peer_port,
+            local_tag: fixed.local_tag,
+            peer_tag: fixed.peer_tag,
+            local_tie_tag: fixed.local_tie_tag,
+            peer_tie_tag: fixed.peer_tie_tag,
+            local_initial_tsn: Tsn(fixed.local_initial_tsn),
+            peer_initial_tsn: Tsn(fixed.peer_initial_tsn),
+            peer_window: fixed.peer_window,
+            outbound_streams: fixed.outbound_streams,
+            inbound_streams: fixed.inbound_streams,
+            flags: fixed.flags,
+            created: Instant::from_nanos(fixed.created),
+            lifetime: Duration::from_millis(fixed.lifespan.into()),
+            source: unmapped(fixed.source),
+            destination: unmapped(fixed.destination),
+            addresses: addresses.iter().copied().map(unmapped).collect(),
+        }
     }
 }
 
-//= RFC 9260 §5.1.3: "The secret key SHOULD be random"
-//= RFC 9260 §14.1: "This SHOULD be a cryptographic quality random number with a sufficient length."
-fn draw(rng: &mut impl Rng) -> HashKey {
-    [rng.next_u64(), rng.next_u64()]
-}
-
-/// `bytes` are a multiple of eight.
-fn mac(key: &HashKey, bytes: &[u8]) -> u64 {
-    let (words, _) = bytes.as_chunks::<8>();
-    words.iter().fold(SipHash24::new(key), |hash, word| hash.word(u64::from_le_bytes(*word))).finish(0, 0)
-}
+// Every cookie fits a packet of the smallest size that a path can have, with an INIT ACK around it.
+const _: () = assert!(MAX_LENGTH <= 400);
 
 /// IPv4 addresses as IPv4-mapped IPv6 addresses.
-fn mapped(address: IpAddr) -> [u8; ADDRESS] {
+fn mapped(address: IpAddr) -> [u8; ADDRESS_LENGTH] {
     match address {
         IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
-        IpAddr::V6(address) => Ipv6Addr::octets(&address),
+        IpAddr::V6(address) => address.octets(),
     }
+}
+
+fn unmapped(octets: [u8; ADDRESS_LENGTH]) -> IpAddr {
+    IpAddr::from(octets).to_canonical()
 }
 
 #[cfg(test)]
 mod tests {
-    use rand::SeedableRng;
-    use rand::rngs::StdRng;
-
     use super::*;
 
     fn cookie() -> Cookie {
@@ -263,6 +205,7 @@ mod tests {
             peer_window: 7,
             outbound_streams: 8,
             inbound_streams: 9,
+            flags: cookie::flags::ECN,
             created: Instant::from_millis(10),
             lifetime: Duration::from_secs(60),
             source: IpAddr::from([10, 0, 0, 1]),
@@ -271,9 +214,8 @@ mod tests {
         }
     }
 
-    fn jar() -> (CookieJar, StdRng) {
-        let mut rng = StdRng::seed_from_u64(1);
-        (CookieJar::new(Duration::from_secs(600), &mut rng), rng)
+    fn jar() -> CookieJar {
+        CookieJar::new(CookieSecret::new([1, 2]), Duration::from_secs(600), Duration::from_secs(120))
     }
 
     //= test RFC 9260 §3.3.3.1.1: "This parameter value MUST contain all the necessary state and parameter information"
@@ -281,28 +223,43 @@ mod tests {
     //= the lifespan"
     #[test]
     fn comes_back_as_it_was() {
-        let (mut jar, mut rng) = jar();
-        let mut sealed = jar.seal(&cookie(), Instant::from_millis(10), &mut rng);
-        assert_eq!(sealed.len() % 8, 0);
-        assert_eq!(jar.open(&sealed), Ok(cookie()));
+        let mut sealed = jar().seal(&cookie());
+        assert_eq!(sealed.len(), cookie::length(2));
+        assert_eq!(jar().open(&sealed, Instant::from_millis(10)), Ok(cookie()));
         sealed.extend_from_slice(&[0; 3]);
-        assert_eq!(jar.open(&sealed), Ok(cookie()), "padding that was counted");
+        assert_eq!(jar().open(&sealed, Instant::from_millis(10)), Ok(cookie()), "padding that was counted");
     }
 
     //= test RFC 9260 §5.1.3: "Inside this State Cookie, the sender MUST include a MAC"
     //= test RFC 9260 §5.1.5: "If this comparison fails, the SCTP packet … MUST be silently discarded"
     #[test]
     fn any_changed_bit_is_refused() {
-        let (mut jar, mut rng) = jar();
-        let sealed = jar.seal(&cookie(), Instant::ORIGIN, &mut rng);
+        let sealed = jar().seal(&cookie());
+        let now = Instant::from_millis(10);
         for bit in 0..sealed.len() * 8 {
             let mut forged = sealed.clone();
             forged[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(jar.open(&forged), Err(CookieError::NotOurs), "bit {bit}");
+            assert_eq!(jar().open(&forged, now), Err(CookieError::NotOurs), "bit {bit}");
         }
         for len in 0..sealed.len() {
-            assert_eq!(jar.open(&sealed[..len]), Err(CookieError::NotOurs));
+            assert_eq!(jar().open(&sealed[..len], now), Err(CookieError::NotOurs));
         }
+    }
+
+    #[test]
+    fn the_secret_is_all_that_jars_share() {
+        let sealed = jar().seal(&cookie());
+        let other = CookieJar::new(CookieSecret::new([1, 3]), Duration::from_secs(600), Duration::from_secs(120));
+        assert_eq!(other.open(&sealed, Instant::from_millis(10)), Err(CookieError::NotOurs));
+    }
+
+    #[test]
+    fn a_cookie_is_bounded() {
+        let many = (0..200).map(|last| IpAddr::from([10, 0, 1, last])).collect();
+        let sealed = jar().seal(&Cookie { addresses: many, ..cookie() });
+        assert_eq!(sealed.len(), MAX_LENGTH);
+        let opened = jar().open(&sealed, Instant::from_millis(10)).unwrap();
+        assert_eq!(opened.addresses.len(), MAX_FURTHER);
     }
 
     //= test RFC 9260 §5.1.3: "The secret key SHOULD be changed reasonably frequently"
@@ -310,15 +267,19 @@ mod tests {
     //= chunk MUST be silently discarded"
     #[test]
     fn keys_live_for_two_periods() {
-        let (mut jar, mut rng) = jar();
-        let first = jar.seal(&cookie(), Instant::ORIGIN, &mut rng);
-        let second = jar.seal(&cookie(), Instant::from_millis(600_000), &mut rng);
-        assert_eq!(jar.open(&first), Ok(cookie()));
-        jar.seal(&cookie(), Instant::from_millis(1_200_000), &mut rng);
-        assert_eq!(jar.open(&first), Err(CookieError::NotOurs));
-        assert_eq!(jar.open(&second), Ok(cookie()));
-        jar.seal(&cookie(), Instant::from_millis(9_000_000), &mut rng);
-        assert_eq!(jar.open(&second), Err(CookieError::NotOurs));
+        let made = |millis| jar().seal(&Cookie { created: Instant::from_millis(millis), ..cookie() });
+        let good = |bytes: &[u8], millis| jar().open(bytes, Instant::from_millis(millis)).is_ok();
+        let (first, second) = (made(599_999), made(600_000));
+        assert!(good(&first, 599_999) && good(&first, 1_199_999) && !good(&first, 1_200_000));
+        assert!(good(&second, 1_799_999) && !good(&second, 1_800_000));
+    }
+
+    #[test]
+    fn a_key_lives_as_long_as_its_cookies() {
+        // A cookie that is made at the end of its key's time is good for another period.
+        let jar = CookieJar::new(CookieSecret::new([1, 2]), Duration::from_secs(1), Duration::from_secs(120));
+        let sealed = jar.seal(&Cookie { created: Instant::from_millis(119_999), ..cookie() });
+        assert!(jar.open(&sealed, Instant::from_millis(239_999)).is_ok());
     }
 
     #[test]

@@ -232,6 +232,8 @@ pub enum Discard {
     BadBundle,
     /// COOKIE ECHO with a cookie that we did not make (RFC 9260 §5.1.5).
     BadCookie,
+    /// COOKIE ECHO whose association has come and gone, as both sides know: a copy that is late.
+    SpentCookie,
     /// The association's state has no use for it.
     Unexpected,
     /// Too many answers are waiting to be sent.
@@ -240,7 +242,7 @@ pub enum Discard {
 
 impl Discard {
     /// All of them, for counters.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Malformed,
         Self::BadChecksum,
         Self::PortZero,
@@ -251,6 +253,7 @@ impl Discard {
         Self::NotListening,
         Self::BadBundle,
         Self::BadCookie,
+        Self::SpentCookie,
         Self::Unexpected,
         Self::TooManyAnswers,
     ];
@@ -268,6 +271,7 @@ impl Discard {
             Self::NotListening => "not_listening",
             Self::BadBundle => "bad_bundle",
             Self::BadCookie => "bad_cookie",
+            Self::SpentCookie => "spent_cookie",
             Self::Unexpected => "unexpected",
             Self::TooManyAnswers => "too_many_answers",
         }

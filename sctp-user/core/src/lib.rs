@@ -19,6 +19,7 @@ mod event;
 mod id;
 mod message;
 mod path;
+mod spent;
 mod stats;
 mod timers;
 mod wheel;
@@ -38,4 +39,5 @@ pub use error::{AssociationError, ConfigError, ConnectError, ListenError, SendEr
 pub use event::{CloseReason, Discard, Event, Handled, PathInfo, PathState, PeerChange, TagChange, TagKind};
 pub use id::AssociationId;
 pub use message::{Message, ReceivedMessage};
+pub use sctp_common::cookie::CookieSecret;
 pub use stats::{AssociationState, AssociationStats};

@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use sctp_common::steering::Steering;
-use sctp_core::{AssociationConfig, Connect, Endpoint, EndpointConfig, ListenConfig, WorkerSteering};
+use sctp_core::{AssociationConfig, Connect, CookieSecret, Endpoint, EndpointConfig, ListenConfig, WorkerSteering};
 use tokio::sync::oneshot;
 
 use super::association::Association;
@@ -303,6 +303,9 @@ pub(crate) fn start(parts: Parts) -> Result<Stack, BuildError> {
         ports: Arc::new(Ports::new(parts.control)),
         clock: Clock::start(),
     };
+    // A COOKIE ECHO may come in anywhere.
+    let [first, last] = [random()?, random()?].map(u64::from_ne_bytes);
+    let cookie_secret = Some(CookieSecret::new([first, last]));
     let shared = Arc::new(Shared {
         common: common.clone(),
         interfaces: parts.interfaces,
@@ -313,8 +316,11 @@ pub(crate) fn start(parts: Parts) -> Result<Stack, BuildError> {
     });
     for (worker, mailbox) in parts.workers.into_iter().zip(shared.mailboxes()) {
         let steering = WorkerSteering { steering: parts.steering, worker: mailbox.index() };
-        let config =
-            EndpointConfig { steering: (parts.steering.workers > 1).then_some(steering), ..parts.endpoint.clone() };
+        let config = EndpointConfig {
+            steering: (parts.steering.workers > 1).then_some(steering),
+            cookie_secret,
+            ..parts.endpoint.clone()
+        };
         let seed = random()?;
         let (mailbox, common) = (mailbox.clone(), common.clone());
         let thread = thread::Builder::new()
@@ -327,6 +333,8 @@ pub(crate) fn start(parts: Parts) -> Result<Stack, BuildError> {
 }
 
 /// Random bytes of the system, good for keys.
+//= RFC 9260 §5.1.3: "The secret key SHOULD be random"
+//= RFC 9260 §14.1: "This SHOULD be a cryptographic quality random number with a sufficient length."
 pub(crate) fn random<const N: usize>() -> Result<[u8; N], BuildError> {
     let mut bytes = [0; N];
     File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes)).map_err(BuildError::Random)?;

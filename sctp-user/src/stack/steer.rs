@@ -94,7 +94,7 @@ impl Steer {
             // "An INIT or INIT ACK chunk MUST be treated as belonging to an already established association … if the use
             // of any of the valid address parameters contained within the chunk would identify an existing TCB" (§5.1.2 D).
             chunk::INIT => of_peer().or_else(|| listed_addresses(datagram.bytes, of_address)),
-            // Without an association yet, the worker that made the cookie must open it.
+            // Without an association yet, the tag's owner is to be the association's.
             chunk::COOKIE_ECHO => of_peer().or_else(|| self.owner_of_tag(head.tag)),
             chunk::ABORT | chunk::SHUTDOWN_COMPLETE if head.flags & flags::T != 0 => of_peer(),
             _ => self.owner_of_tag(head.tag),

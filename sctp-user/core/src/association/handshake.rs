@@ -56,6 +56,8 @@ pub(crate) struct PeerParameters<'a> {
     pub(crate) addresses: SmallVec<[IpAddr; 4]>,
     pub(crate) cookie: Option<&'a [u8]>,
     pub(crate) cookie_extension: Duration,
+    /// The address types that the peer can use.
+    pub(crate) types: SupportedAddressTypes,
     /// Those that are not recognized and ask to be reported.
     pub(crate) unrecognized: SmallVec<[RawParameter<'a>; 4]>,
 }
@@ -70,9 +72,16 @@ pub(crate) enum BadParameters<'a> {
 }
 
 impl<'a> PeerParameters<'a> {
-    /// Reads the parameters of an INIT or INIT ACK that came from `source` (§3.2.2, §5.1.2).
-    pub(crate) fn read(list: &ParameterList<'a>, source: IpAddr) -> Result<Self, BadParameters<'a>> {
+    /// Reads the parameters of an INIT or INIT ACK that came from `source` (§3.2.2, §5.1.2). `own` are our addresses.
+    ///
+    /// Listed addresses that cannot be the peer's are passed over without a word: those that are no host's, those that mean
+    /// another host to us than to the peer, and our own, unless the peer is on this host: a liar must not have us talk to
+    /// ourselves.
+    pub(crate) fn read(list: &ParameterList<'a>, source: IpAddr, own: &[IpAddr]) -> Result<Self, BadParameters<'a>> {
         let mut read = Self::default();
+        let is_peers = |address: &IpAddr| {
+            is_unicast(*address) && in_scope(*address, source) && (!own.contains(address) || own.contains(&source))
+        };
         let mut unrecognized = SmallVec::new();
         let mut reported = |raw: RawParameter<'a>| {
             if unrecognized.len() < MAX_REPORTED {
@@ -100,10 +109,10 @@ impl<'a> PeerParameters<'a> {
                 //= parameter SHOULD also be considered as supported by the receiver of the INIT chunk"
                 //= RFC 9260 §5.1.2: "The receiver of the INIT chunk SHOULD NOT respond with any kind of error
                 //= indication."
+                Parameter::SupportedAddressTypes(types) => read.types = types,
                 parameter => {
-                    let address =
-                        parameter.address().filter(|address| is_unicast(*address) && in_scope(*address, source));
-                    if let Some(address) = address.filter(|address| !read.addresses.contains(address))
+                    if let Some(address) = parameter.address().filter(is_peers)
+                        && !read.addresses.contains(&address)
                         && read.addresses.len() < MAX_ADDRESSES
                     {
                         read.addresses.push(address);
@@ -113,6 +122,17 @@ impl<'a> PeerParameters<'a> {
         }
         read.unrecognized = unrecognized;
         Ok(read)
+    }
+}
+
+impl PeerParameters<'_> {
+    /// Whether the peer, which is seen at `source`, can use an address of ours: of a type that it supports, or that it uses itself
+    /// (§5.1.2: "… then the address family that is not listed in the 'Supported Address Types' parameter SHOULD also be considered
+    /// as supported").
+    pub(crate) fn can_use(&self, address: IpAddr, source: IpAddr) -> bool {
+        let named = if address.is_ipv4() { self.types.ipv4 } else { self.types.ipv6 };
+        let same_type = |other: &IpAddr| other.is_ipv4() == address.is_ipv4();
+        named || same_type(&source) || self.addresses.iter().any(same_type)
     }
 }
 
@@ -200,6 +220,7 @@ impl Association {
             inbound_streams: 0,
             shutdown_requested: false,
             accepted: false,
+            ended_mutually: false,
             sender: Sender::new(new.local_initial_tsn, &config),
             receiver: Receiver::new(Tsn(0), &config),
             control: VecDeque::new(),
@@ -212,7 +233,7 @@ impl Association {
     //= RFC 9260 §3.3.2: "An INIT chunk MUST NOT contain the Host Name Address parameter."
     //= RFC 9260 §3.3.2: "Unless otherwise noted, each parameter MUST only be included once in the INIT chunk."
     //= RFC 9260 §3.3.2.1.4: "The sender of an INIT chunk or INIT ACK chunk MUST NOT include this parameter."
-    /// Calls `with` with the INIT to send: also what an INIT ACK says of us, but for its cookie (§5.2.1).
+    /// Calls `with` with the INIT to send.
     pub(crate) fn with_init<T>(&self, with: impl FnOnce(&Init<'_>) -> T) -> T {
         let mut parameters: SmallVec<[Parameter<'_>; 8]> = SmallVec::new();
         // A single address is seen by the peer anyway (§5.1.2 A).
@@ -246,7 +267,7 @@ impl Association {
         let State::CookieWait(wait) = &self.state else { return };
         let (sent, stale_cookies, measurable) = (wait.sent, wait.stale_cookies, wait.retransmissions == 0);
         self.peer_tag = init.initiate_tag;
-        let parameters = match PeerParameters::read(&init.parameters, source) {
+        let parameters = match PeerParameters::read(&init.parameters, source, &self.local_addresses) {
             Ok(parameters) => parameters,
             Err(bad) => {
                 let reason = CloseReason::ProtocolViolation { what: "INIT ACK with parameters that cannot be used" };
@@ -410,6 +431,10 @@ impl Association {
             //= peer's Verification Tag from the State Cookie, stop any T1-init or T1-cookie timers"
             Collision::BothInitiated => {
                 let connecting = self.state.is_connecting();
+                if connecting && self.peer_tag != cookie.peer_tag {
+                    // DATA went with our COOKIE ECHO under the tag that the peer does not have any more: it discards that (C).
+                    self.sender.outstanding.time_out_all();
+                }
                 self.peer_tag = cookie.peer_tag;
                 // What the peer said with its new tag holds, unless DATA has come with the old one.
                 if connecting || self.stats.data_chunks_received == 0 {

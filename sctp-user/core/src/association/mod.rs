@@ -50,7 +50,7 @@ use crate::time::Instant;
 use crate::wire::Checksum;
 use crate::{AssociationId, AssociationState, AssociationStats, Message, ReceivedMessage, SendError};
 
-pub(crate) use self::handshake::{NewAssociation, PeerParameters, in_scope, is_unicast, supported_types};
+pub(crate) use self::handshake::{NewAssociation, PeerParameters, in_scope, is_unicast};
 pub(crate) use self::inbound::Inbound;
 
 /// Most control chunks that wait to be sent. A peer that provokes more (HEARTBEATs, unknown chunks) is not answered for a while.
@@ -88,6 +88,8 @@ pub struct Association {
     shutdown_requested: bool,
     /// The peer established it with a port that we listen on.
     accepted: bool,
+    /// It has ended in a way that both sides know of.
+    ended_mutually: bool,
     sender: Sender,
     receiver: Receiver,
     /// Control chunks that wait, in the order in which they go.
@@ -297,6 +299,11 @@ impl Association {
 
     pub(crate) fn is_accepted(&self) -> bool {
         self.accepted
+    }
+
+    /// Whether it has ended in a way that the peer knows of, too.
+    pub(crate) fn ended_mutually(&self) -> bool {
+        self.ended_mutually
     }
 
     pub(crate) fn take_farewell(&mut self) -> Option<Answer> {

@@ -221,6 +221,7 @@ impl Association {
         self.receiver.drop_incomplete();
         self.control.clear();
         self.state = State::Closed;
+        self.ended_mutually = matches!(reason, CloseReason::Shutdown | CloseReason::PeerAbort { .. });
         self.emit(cx, Event::Closed { reason });
     }
 

@@ -31,10 +31,11 @@ use crate::cookie::CookieJar;
 use crate::error::{AssociationError, ConnectError, ListenError, SendError};
 use crate::event::{Event, Handled, PeerChange, TagChange};
 use crate::serial::Tsn;
+use crate::spent::{Ending, SpentCookies};
 use crate::time::Instant;
 use crate::wheel::TimerWheel;
 use crate::wire::Checksum;
-use crate::{AssociationId, Datagram, Ecn, Message, ReceivedMessage, Transmit};
+use crate::{AssociationId, CookieSecret, Datagram, Ecn, Message, ReceivedMessage, Transmit};
 
 /// So many packets of one association are sent before it is another's turn.
 const TURN: u32 = 32;
@@ -73,6 +74,7 @@ pub struct Endpoint {
     listeners: HashMap<u16, Listener, foldhash::quality::FixedState>,
     wheel: TimerWheel,
     cookies: CookieJar,
+    spent: SpentCookies,
     /// Associations that may have something to send or another deadline.
     dirty: VecDeque<u32>,
     /// Packets sent in a row for the association at the front.
@@ -92,17 +94,19 @@ struct Listener {
 }
 
 impl Endpoint {
-    /// An endpoint without associations. All randomness (tags, TSNs, cookie keys, nonces) comes from `seed`: it must be secret and used
-    /// once.
+    /// An endpoint without associations. All randomness (tags, TSNs, nonces, and the cookies' secret unless it is given) comes from
+    /// `seed`: it must be secret and used once.
     pub fn new(config: EndpointConfig, seed: [u8; 32]) -> Self {
         let mut rng = StdRng::from_seed(seed);
         let checksum = if config.checksum_offload { Checksum::Zero } else { Checksum::Compute };
+        let secret = config.cookie_secret.unwrap_or_else(|| CookieSecret::new([rng.next_u64(), rng.next_u64()]));
         Self {
             limits: Limits { max_packet: config.max_packet.clamp(512, 65_535), checksum },
             table: Table::new(rng.next_u64()),
             listeners: HashMap::default(),
             wheel: TimerWheel::new(),
-            cookies: CookieJar::new(config.cookie_key_lifetime, &mut rng),
+            cookies: CookieJar::new(secret, config.cookie_key_lifetime, config.cookie_lifetime * 2),
+            spent: SpentCookies::new(config.max_spent_cookies, rng.next_u64()),
             dirty: VecDeque::new(),
             turn: 0,
             answers: VecDeque::new(),
@@ -189,7 +193,7 @@ impl Endpoint {
             bound,
         };
         let slot = self.table.insert(Association::connect(new, &peers, now));
-        self.after(slot);
+        self.after(slot, now);
         Ok(self.table.id_of(slot))
     }
 
@@ -411,11 +415,11 @@ impl Endpoint {
     fn with(&mut self, slot: u32, now: Instant, act: impl FnOnce(&mut Association, &mut Context<'_>)) {
         let Some(live) = self.table.live_mut(slot) else { return };
         act(&mut live.association, &mut Context { now, rng: &mut self.rng, events: &mut self.events });
-        self.after(slot);
+        self.after(slot, now);
     }
 
     /// Keeps maps, timers and lists true to what has become of an association.
-    fn after(&mut self, slot: u32) {
+    fn after(&mut self, slot: u32, now: Instant) {
         self.table.sync(slot);
         let Some(live) = self.table.live_mut(slot) else { return };
         if !live.association.is_closed() {
@@ -433,6 +437,9 @@ impl Endpoint {
         {
             listener.accepted = listener.accepted.saturating_sub(1);
         }
+        let ending = if live.association.ended_mutually() { Ending::Mutual } else { Ending::OneSided };
+        let (port, tag) = (live.association.local_port(), live.association.local_tag());
+        self.spent.insert(port, tag, live.cookie_expiry, ending, now);
         self.wheel.disarm(slot);
         //= RFC 9260 §14.2: "if an association is "CLOSED", its TCB SHOULD be removed"
         self.table.bury(slot);
@@ -454,7 +461,8 @@ impl Endpoint {
             //= RFC 9260 §5.1: "Tag_A SHOULD be a random number in the range of 1 to 4294967295"
             //= RFC 9260 §5.3.1: "Initiate Tag values SHOULD be selected from the range of 1 to 2^32 - 1."
             //= RFC 9260 §3.3.3: "The Initiate Tag MUST NOT take the value 0."
-            if tag != 0 && ours && !self.table.has_tag(local_port, tag) {
+            let spent = self.spent.find(local_port, tag, Instant::ORIGIN).is_some();
+            if tag != 0 && ours && !spent && !self.table.has_tag(local_port, tag) {
                 return tag;
             }
         }

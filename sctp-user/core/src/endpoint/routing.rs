@@ -70,7 +70,7 @@ impl Endpoint {
         let Some(live) = self.table.live_mut(slot) else { return };
         let inbound = Inbound { packet, source, destination, payload, skip_first };
         live.association.handle_packet(inbound, &mut Context { now, rng: &mut self.rng, events: &mut self.events });
-        self.after(slot);
+        self.after(slot, now);
     }
 
     /// The association that a packet belongs to by its tag; `None` if it is out of the blue.

@@ -9,13 +9,12 @@ use smallvec::SmallVec;
 
 use super::Endpoint;
 use super::routing::Received;
-use crate::association::{
-    Association, Context, NewAssociation, PeerParameters, draw_tie_tags, is_unicast, supported_types,
-};
+use crate::association::{Association, Context, NewAssociation, PeerParameters, draw_tie_tags, is_unicast};
 use crate::config::AssociationConfig;
-use crate::cookie::Cookie;
+use crate::cookie::{Cookie, MAX_FURTHER};
 use crate::event::{Discard, Handled};
 use crate::serial::Tsn;
+use crate::spent::Ending;
 use crate::time::Instant;
 use crate::wire::{
     Abort, Cause, Chunk, ChunkError, CookieEcho, ErrorChunk, Init, InitAck, Parameter, ParameterList, RawChunk,
@@ -71,7 +70,7 @@ impl Endpoint {
             }
             _ => return Err(Discard::Malformed),
         };
-        let parameters = match PeerParameters::read(&init.parameters, received.source) {
+        let parameters = match PeerParameters::read(&init.parameters, received.source, &self.config.addresses) {
             Ok(parameters) => parameters,
             Err(bad) => return bad.with_cause(|cause| self.refuse(&received, init.initiate_tag, &[cause])),
         };
@@ -120,7 +119,7 @@ impl Endpoint {
         //= described in Section 5.1."
         //= RFC 9260 §4: "If the State Cookie in the received COOKIE ECHO chunk is invalid (i.e., failed to pass the
         //= integrity check), the receiver MUST silently discard the packet."
-        let cookie = self.cookies.open(CookieEcho::parse(raw).cookie).map_err(|_| Discard::BadCookie)?;
+        let cookie = self.cookies.open(CookieEcho::parse(raw).cookie, now).map_err(|_| Discard::BadCookie)?;
         let ports = (cookie.local_port, cookie.peer_port) == (packet.destination_port, packet.source_port);
         //= RFC 9260 §5.1.5: "If these values do not match, the packet MUST be silently discarded."
         if !ports || cookie.local_tag != packet.verification_tag {
@@ -150,7 +149,12 @@ impl Endpoint {
         //= RFC 9260 §5.1.5: "the procedures in Section 5.2 SHOULD be followed"
         match existing {
             Some(slot) => self.cookie_for_existing(slot, now, &cookie, received),
-            None => self.accept(now, &cookie, received),
+            None => match self.spent.find(cookie.local_port, cookie.local_tag, now) {
+                None => self.accept(now, &cookie, received),
+                // The association that it made has ended. The peer must not believe that there is one.
+                Some(Ending::OneSided) => self.refuse(&received, cookie.peer_tag, &[]),
+                Some(Ending::Mutual) => Err(Discard::SpentCookie),
+            },
         }
     }
 
@@ -184,6 +188,7 @@ impl Endpoint {
         association.cookie_accepted(received.source, &mut cx);
         let slot = self.table.insert(association);
         let id = self.table.id_of(slot);
+        self.cookie_made(slot, cookie.expiry());
         self.table.sync(slot);
         self.process(slot, now, received, true);
         Ok(Handled::Processed(id))
@@ -198,12 +203,26 @@ impl Endpoint {
     ) -> Result<Handled, Discard> {
         let id = self.table.id_of(slot);
         let source = received.source;
+        let Some(live) = self.table.live_mut(slot) else { return Err(Discard::Unexpected) };
+        let (port, tag, expiry) = (live.association.local_port(), live.association.local_tag(), live.cookie_expiry);
         let mut go_on = false;
         self.with(slot, now, |association, cx| go_on = association.handle_cookie_echo(cookie, source, cx));
         if go_on {
+            if cookie.local_tag != tag {
+                // It has restarted. Its old tag is used up.
+                self.spent.insert(port, tag, expiry, Ending::Mutual, now);
+            }
+            self.cookie_made(slot, cookie.expiry());
             self.process(slot, now, received, true);
         }
         Ok(Handled::Processed(id))
+    }
+
+    /// A State Cookie with the tag of an association is fresh until `expiry`.
+    fn cookie_made(&mut self, slot: u32, expiry: Instant) {
+        if let Some(live) = self.table.live_mut(slot) {
+            live.cookie_expiry = live.cookie_expiry.max(expiry);
+        }
     }
 
     /// An INIT for an association that exists (§5.2.1, §5.2.2).
@@ -261,6 +280,9 @@ impl Endpoint {
         let tie_tags = if state == AssociationState::CookieWait { (0, 0) } else { association.tie_tags() };
         let (config, addresses) = (association.shared_config(), association.shared_addresses());
         let same = (association.local_tag(), association.local_initial_tsn());
+        if connecting {
+            self.cookie_made(slot, now + self.cookie_life(parameters.cookie_extension));
+        }
         let (local_tag, initial_tsn) = match connecting {
             //= RFC 9260 §5.2.1: "Upon receipt of an INIT chunk in the COOKIE-WAIT state, an endpoint MUST respond with
             //= an INIT ACK chunk using the same parameters it sent in its original INIT chunk"
@@ -305,13 +327,14 @@ impl Endpoint {
             peer_window: init.a_rwnd,
             outbound_streams: config.outbound_streams.min(init.inbound_streams),
             inbound_streams: init.outbound_streams.min(config.max_inbound_streams),
+            flags: 0,
             created: now,
-            lifetime: self.config.cookie_lifetime + self.cookie_extension(parameters.cookie_extension),
+            lifetime: self.cookie_life(parameters.cookie_extension),
             source: received.source,
             destination: received.destination,
-            addresses: others.take(config.max_paths - 1).copied().collect(),
+            addresses: others.take(MAX_FURTHER.min(config.max_paths - 1)).copied().collect(),
         };
-        let sealed = self.cookies.seal(&cookie, now, &mut self.rng);
+        let sealed = self.cookies.seal(&cookie);
         let mut list: SmallVec<[Parameter<'_>; 8]> = SmallVec::new();
         //= RFC 9260 §5.1: "Moreover, "Z" MUST generate and send along with the INIT ACK chunk a State Cookie."
         //= RFC 9260 §5.2.1: "The endpoint MUST also generate a State Cookie with the INIT ACK chunk."
@@ -321,11 +344,10 @@ impl Endpoint {
         //= included in an INIT ACK chunk."
         list.push(Parameter::StateCookie(&sealed));
         //= RFC 9260 §12.4: "An SCTP implementation SHOULD attempt to make the INIT ACK chunk as small as possible"
+        // The one address that is left is seen by the peer anyway.
         if addresses.len() > 1 {
-            list.extend(addresses.iter().map(|address| Parameter::from_address(*address)));
-        }
-        if let Some(types) = supported_types(&addresses) {
-            list.push(Parameter::SupportedAddressTypes(types));
+            let usable = addresses.iter().filter(|address| parameters.can_use(**address, received.source));
+            list.extend(usable.map(|address| Parameter::from_address(*address)));
         }
         let essential = list.len();
         //= RFC 9260 §3.2.2: "it MUST put the "Unrecognized Parameter" parameter(s) in the INIT ACK chunk sent in
@@ -354,9 +376,9 @@ impl Endpoint {
         }
     }
 
-    /// How much longer a cookie lives because the peer asked for it: at most as long again (§3.3.2.1.3).
-    fn cookie_extension(&self, asked: Duration) -> Duration {
-        asked.min(self.config.cookie_lifetime)
+    /// How long a cookie lives: longer if the peer asks for it, but at most as long again (§3.3.2.1.3).
+    fn cookie_life(&self, asked: Duration) -> Duration {
+        self.config.cookie_lifetime + asked.min(self.config.cookie_lifetime)
     }
 
     /// ABORT in answer to an INIT or COOKIE ECHO: the tag is the peer's, not reflected (§5.1, §8.4 rule 3).

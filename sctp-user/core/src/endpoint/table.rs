@@ -11,6 +11,7 @@ use smallvec::SmallVec;
 
 use crate::association::Association;
 use crate::event::{PeerChange, TagChange, TagKind};
+use crate::time::Instant;
 use crate::{AssociationId, ReceivedMessage};
 
 /// All associations, in slots that are used again under another generation.
@@ -50,6 +51,8 @@ pub(super) struct Live {
     pub(super) association: Association,
     /// It is in the list of those that may have something to send.
     pub(super) dirty: bool,
+    /// Until then a State Cookie with our tag may be fresh; the origin if none was made.
+    pub(super) cookie_expiry: Instant,
     /// What the maps hold of it.
     registered: Registered,
 }
@@ -96,7 +99,8 @@ impl Table {
 
     /// Takes in an association whose id is [`next_id`](Self::next_id).
     pub(super) fn insert(&mut self, association: Association) -> u32 {
-        let live = Live { association, dirty: false, registered: Registered::default() };
+        let live =
+            Live { association, dirty: false, cookie_expiry: Instant::ORIGIN, registered: Registered::default() };
         let slot = self.slots.insert(Occupant::Live(Box::new(live)));
         if slot >= self.generations.len() {
             self.generations.resize(slot + 1, 0);

@@ -10,7 +10,7 @@ use sctp_core::wire::{
 };
 use sctp_core::{AssociationConfig, AssociationState, CloseReason, Handled, PathState};
 
-use crate::forger::{Forged, Forger, PEER_TAG, PEER_TSN, Raw, codes, data_chunk, init};
+use crate::forger::{Forged, Forger, PEER_TAG, PEER_TSN, Raw, data_chunk, init};
 use crate::stage::{CLIENT, SERVER_PORT, address};
 
 // The common header.
@@ -178,8 +178,8 @@ fn a_repeated_cookie_is_acknowledged_again() {
         assert!(matches!(answers[0].chunks()[0], Chunk::CookieAck));
         assert_eq!(forger.associations(), 1);
     }
-    // Long after the cookie's life: still this association's (§5.2.4 step 3).
-    forger.world.run_for(Duration::from_secs(3600));
+    // After the cookie's life it is still this association's (§5.2.4 step 3), as long as its key is known.
+    forger.world.run_for(Duration::from_secs(600));
     let answers = forger.send(tag, &[&CookieEcho { cookie: &cookie }]);
     assert!(answers.iter().any(|answer| matches!(answer.chunks()[0], Chunk::CookieAck)));
     forger.finish();
@@ -224,8 +224,14 @@ fn data_with_the_cookie_is_acknowledged_with_it() {
 #[test]
 fn addresses_that_mean_ourselves_are_not_believed() {
     let mut forger = Forger::new("addresses_that_mean_ourselves_are_not_believed");
-    let listed = [[127, 0, 0, 1], [169, 254, 1, 1], [224, 0, 0, 1], [10, 0, 0, 1], [10, 7, 7, 7]];
-    let listed = listed.map(|address| Parameter::from_address(address.into()));
+    // Loopback, link-local, multicast, broadcast, unspecified, the source itself, one of the server's own, and a good one.
+    let own = "10.1.0.2";
+    assert_eq!(address(crate::stage::SERVER, 1).to_string(), own);
+    let listed =
+        ["127.0.0.1", "::1", "169.254.1.1", "fe80::1", "224.0.0.1", "ff02::1", "255.255.255.255", "0.0.0.0", "::"];
+    let listed: Vec<Parameter<'_>> = (listed.iter().chain(&["10.0.0.1", own, "10.7.7.7"]))
+        .map(|address| Parameter::from_address(address.parse().unwrap()))
+        .collect();
     let (tag, cookie) = forger.cookie(&listed);
     forger.send(tag, &[&CookieEcho { cookie: &cookie }]);
     let association = forger.association();
@@ -360,21 +366,52 @@ fn init_ack_with_bad_fields_is_aborted() {
     forger.finish();
 }
 
+/// The two high bits of a parameter's type (§3.2.1) again; what is to be reported goes with the COOKIE ECHO (§3.2.2).
 #[test]
-fn parameters_of_init_ack_that_are_unknown_are_reported_with_the_cookie() {
-    let mut forger = Forger::connecting("unknown_parameters_of_init_ack");
-    let mut chunk = vec![2, 0, 0, 36];
-    for field in [PEER_TAG, 100_000, (10 << 16) | 10, PEER_TSN] {
-        chunk.extend_from_slice(&field.to_be_bytes());
+fn unknown_parameters_of_init_ack_by_their_bits() {
+    for (kind, reported, stops) in
+        [(0x3fff_u16, false, true), (0x7fff, true, true), (0xbfff, false, false), (0xffff, true, false)]
+    {
+        let mut forger = Forger::connecting("unknown_parameters_of_init_ack_by_their_bits");
+        let [high, low] = kind.to_be_bytes();
+        let unknown = [high, low, 0, 8, 5, 6, 7, 8];
+        let after = [0xc0, 0x99, 0, 4];
+        let mut chunk = vec![2, 0, 0, 20];
+        for field in [PEER_TAG, 100_000, (10 << 16) | 10, PEER_TSN] {
+            chunk.extend_from_slice(&field.to_be_bytes());
+        }
+        // "No processing already done is rolled back": the cookie comes first.
+        chunk.extend_from_slice(&[0, 7, 0, 8, 1, 2, 3, 4]);
+        chunk.extend_from_slice(&unknown);
+        chunk.extend_from_slice(&after);
+        chunk[3] = chunk.len() as u8;
+        let answers = forger.say(&[&Raw(chunk)]);
+        let chunks = answers[0].chunks();
+        assert!(matches!(&chunks[0], Chunk::CookieEcho(echo) if echo.cookie == [1, 2, 3, 4]), "{chunks:?}");
+        let mut expected = Vec::new();
+        if reported {
+            expected.extend(unknown);
+        }
+        if !stops {
+            expected.extend(after);
+        }
+        let reports = match chunks.get(1) {
+            Some(Chunk::Error(error)) => match error.causes.iter().next() {
+                Some(Ok(Cause::UnrecognizedParameters(list))) => list
+                    .iter()
+                    .flat_map(|parameter| match parameter.unwrap() {
+                        Parameter::Unknown(raw) => raw.bytes.to_vec(),
+                        known => panic!("{known} is known"),
+                    })
+                    .collect(),
+                other => panic!("{other:?}"),
+            },
+            Some(other) => panic!("{other}"),
+            None => Vec::new(),
+        };
+        assert_eq!(reports, expected, "type {kind:#06x}");
+        forger.finish();
     }
-    chunk.extend_from_slice(&[0, 7, 0, 8, 1, 2, 3, 4]);
-    chunk.extend_from_slice(&[0xc0, 0x99, 0, 8, 5, 6, 7, 8]);
-    let answers = forger.say(&[&Raw(chunk)]);
-    let chunks = answers[0].chunks();
-    let [Chunk::CookieEcho(echo), Chunk::Error(error)] = &chunks[..] else { panic!("{chunks:?}") };
-    assert_eq!(echo.cookie, [1, 2, 3, 4]);
-    assert_eq!(codes(&error.causes), [CauseCode::UNRECOGNIZED_PARAMETERS]);
-    forger.finish();
 }
 
 #[test]

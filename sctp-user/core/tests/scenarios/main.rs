@@ -13,5 +13,7 @@ mod handshake;
 mod hostile;
 mod paths;
 mod paths_failing;
+mod setup_tables;
+mod spent_cookies;
 mod stage;
 mod transfer;
