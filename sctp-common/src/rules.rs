@@ -80,15 +80,21 @@ impl ExpectedTag {
 pub fn expected_tag(tag: u32, first: ChunkHead, sctp_len: usize) -> Result<ExpectedTag, DropReason> {
     match first.kind {
         // A) "The sender MUST set the Verification Tag of the packet to 0."
+        //= RFC 9260 §8.5.1: "The sender MUST set the Verification Tag of the packet to 0."
+        //= RFC 9260 §12.3: "The receiver of an INIT chunk MUST silently discard the INIT chunk and all further chunks"
         chunk::INIT if tag != 0 => Err(DropReason::InitTag),
         // A) "… SHOULD verify that the packet contains only an INIT chunk. Otherwise, the receiver MUST silently
         // discard the packet."
+        //= RFC 9260 §8.5.1: "it SHOULD verify that the packet contains only an INIT chunk"
         chunk::INIT if COMMON_HEADER_LENGTH + padded(usize::from(first.length)) != sctp_len => {
             Err(DropReason::InitBundled)
         }
         chunk::INIT => Ok(ExpectedTag::Zero),
+        //= RFC 9260 §8.5.1: "Otherwise, the receiver MUST silently discard the packet."
         _ if tag == 0 => Err(DropReason::ZeroTag),
         // B), C) "… matches its own tag and the T bit is not set OR … is set to its Peer's Tag and the T bit is set"
+        //= RFC 9260 §8.5.1: "The receiver of an ABORT chunk MUST accept the packet if the Verification Tag field of the
+        //= packet matches its own tag and the T bit is not set OR if it is set to its Peer's Tag and the T bit is set"
         chunk::ABORT | chunk::SHUTDOWN_COMPLETE if first.flags & flags::T != 0 => Ok(ExpectedTag::Peer),
         _ => Ok(ExpectedTag::Local),
     }
@@ -129,9 +135,13 @@ impl OutOfTheBlue {
 #[inline(always)]
 pub fn out_of_the_blue<F: Frame + ?Sized>(frame: &F, packet: &Decoded, first: ChunkHead) -> OutOfTheBlue {
     if !is_unicast(&packet.source) || !is_unicast(&packet.destination) {
+        //= RFC 9260 §8.4: "If the OOTB packet is to or from a non-unicast address, a receiver SHOULD silently discard
+        //= the packet."
         return OutOfTheBlue::Silent(DropReason::NonUnicast);
     }
     match first.kind {
+        //= RFC 9260 §8.4: "If the OOTB packet contains an ABORT chunk, the receiver MUST silently discard the OOTB
+        //= packet"
         chunk::ABORT => OutOfTheBlue::Silent(DropReason::OotbAbort),
         chunk::INIT => OutOfTheBlue::Init,
         chunk::COOKIE_ECHO => OutOfTheBlue::CookieEcho,

@@ -84,6 +84,8 @@ fn ordinary_chunks_carry_the_local_tag() {
 }
 
 /// §8.5.1 A.
+//= test RFC 9260 §8.5.1: "it SHOULD verify that the packet contains only an INIT chunk"
+//= test RFC 9260 §12.3: "The receiver of an INIT chunk MUST silently discard the INIT chunk and all further chunks"
 #[test]
 fn init_carries_tag_zero_and_is_alone() {
     assert_eq!(expected_tag(0, head(chunk::INIT, 0, 20), 32), Ok(ExpectedTag::Zero));
@@ -93,6 +95,7 @@ fn init_carries_tag_zero_and_is_alone() {
 }
 
 /// §8.5.1 A: tag 0 is for INIT only.
+//= test RFC 9260 §8.5.1: "Otherwise, the receiver MUST silently discard the packet."
 #[test]
 fn nothing_else_carries_tag_zero() {
     let others = [chunk::ABORT, chunk::SHUTDOWN_COMPLETE, chunk::SHUTDOWN_ACK, chunk::COOKIE_ECHO];
@@ -102,6 +105,7 @@ fn nothing_else_carries_tag_zero() {
 }
 
 /// §8.5.1 B and C.
+//= test RFC 9260 §8.5.1: "The receiver of an ABORT chunk MUST accept the packet"
 #[test]
 fn abort_and_shutdown_complete_may_reflect_the_peers_tag() {
     for kind in [chunk::ABORT, chunk::SHUTDOWN_COMPLETE] {
@@ -132,6 +136,8 @@ fn blue(chunks: &[u8]) -> OutOfTheBlue {
 }
 
 /// §8.4, 1.
+//= test RFC 9260 §8.4: "If the OOTB packet is to or from a non-unicast address, a receiver SHOULD silently discard the
+//= packet."
 #[test]
 fn out_of_the_blue_from_or_to_what_is_not_one_host() {
     let (frame, sound) = decoded(&[chunk::INIT, 0, 0, 4]);
@@ -147,6 +153,7 @@ fn out_of_the_blue_from_or_to_what_is_not_one_host() {
 }
 
 /// §8.4, 2.
+//= test RFC 9260 §8.4: "If the OOTB packet contains an ABORT chunk, the receiver MUST silently discard the OOTB packet"
 #[test]
 fn out_of_the_blue_abort() {
     for flags in [0, flags::T] {

@@ -17,6 +17,16 @@ fn assert_both_shut_down(world: &World) {
     }
 }
 
+//= test RFC 9260 §3.3.8: "An endpoint in an association MUST use this chunk to initiate a graceful close"
+//= test RFC 9260 §3.3.9: "This chunk MUST be used to acknowledge the receipt of the SHUTDOWN chunk"
+//= test RFC 9260 §3.3.13: "This chunk MUST be used to acknowledge the receipt of the SHUTDOWN ACK chunk"
+//= test RFC 9260 §9.2: "It SHOULD then start the T2-shutdown timer and enter the SHUTDOWN-SENT state."
+//= test RFC 9260 §9.2: "the SHUTDOWN chunk receiver MUST send a SHUTDOWN ACK chunk and start a T2-shutdown timer of its
+//= own"
+//= test RFC 9260 §9.2: "Upon the receipt of the SHUTDOWN ACK chunk, the sender of the SHUTDOWN chunk MUST stop the
+//= T2-shutdown timer, send a SHUTDOWN COMPLETE chunk to its peer, and remove all record"
+//= test RFC 9260 §9.2: "the endpoint SHOULD stop the T2-shutdown timer and remove all knowledge of the association"
+//= test RFC 9260 §14.2: "if an association is "CLOSED", its TCB SHOULD be removed"
 #[test]
 fn an_idle_association_is_shut_down_by_three_packets() {
     let mut world = established("clean_shutdown", &AssociationConfig::default());
@@ -37,6 +47,15 @@ fn an_idle_association_is_shut_down_by_three_packets() {
 }
 
 /// RFC 9260 §9.2: what was accepted from the applications is delivered before the association ends, whoever ends it.
+//= test RFC 9260 §9.2: "An endpoint SHOULD ensure that all its outstanding DATA chunks have been acknowledged before
+//= initiating the shutdown procedure."
+//= test RFC 9260 §9.2: "the SHUTDOWN chunk receiver MUST continue to follow normal data transmission procedures"
+//= test RFC 9260 §4: "the endpoint MUST transmit or retransmit data and leave this state when all data in queue is
+//= transmitted"
+//= test RFC 9260 §4: "In the SHUTDOWN-SENT state, the endpoint MUST acknowledge any received DATA chunks without
+//= delay."
+//= test RFC 9260 §9.2: "the SHUTDOWN chunk sender MUST immediately respond to each received packet containing one or
+//= more DATA chunks with a SHUTDOWN chunk"
 #[test]
 fn shutdown_delivers_what_is_outstanding() {
     let plan = Plan { messages: 100, sizes: Sizes::Mixed(30_000), burst: 100, streams: 5, ..Plan::manual() };
@@ -60,6 +79,9 @@ fn shutdown_delivers_what_is_outstanding() {
 
 /// T2-shutdown (RFC 9260 §9.2) recovers each of the three packets; a lost SHUTDOWN COMPLETE needs the answer to an out-of-the-blue
 /// SHUTDOWN ACK (§8.4 rule 5).
+//= test RFC 9260 §9.2: "If the timer expires, the endpoint MUST resend the SHUTDOWN chunk"
+//= test RFC 9260 §9.2: "If the timer expires, the endpoint MUST resend the SHUTDOWN ACK chunk."
+//= test RFC 9260 §9.2: "The rules in Section 6.3 MUST be followed to determine the proper timer value for T2-shutdown."
 #[test]
 fn lost_shutdown_packets_are_recovered_by_t2() {
     let cases = [
@@ -81,6 +103,10 @@ fn lost_shutdown_packets_are_recovered_by_t2() {
     }
 }
 
+//= test RFC 9260 §9.2: "the endpoint SHOULD respond immediately with a SHUTDOWN ACK chunk to its peer and move into the
+//= SHUTDOWN-ACK-SENT state"
+//= test RFC 9260 §9.2: "If an endpoint is in the SHUTDOWN-ACK-SENT state and receives a SHUTDOWN ACK, it MUST stop the
+//= T2-shutdown timer, send a SHUTDOWN COMPLETE chunk"
 #[test]
 fn both_may_shut_down_at_once() {
     for offset in 0..25 {
@@ -94,6 +120,7 @@ fn both_may_shut_down_at_once() {
     }
 }
 
+//= test RFC 9260 §9.2: "An endpoint SHOULD reject any new data request from its upper layer"
 #[test]
 fn nothing_can_be_sent_after_shutdown() {
     let mut world = established("send_after_shutdown", &AssociationConfig::default());
@@ -108,6 +135,13 @@ fn nothing_can_be_sent_after_shutdown() {
 }
 
 /// RFC 9260 §9.1: the peer's application gets the reason.
+//= test RFC 9260 §9.1: "a "User-Initiated Abort" error cause (see Section 3.3.10.12) SHOULD be present"
+//= test RFC 9260 §9.1: "the Upper Layer Abort Reason SHOULD be made available to the upper layer"
+//= test RFC 9260 §9.1: "it MUST send an ABORT chunk to its peer endpoint"
+//= test RFC 9260 §9.1: "the receiving endpoint MUST remove the association from its record and SHOULD report the
+//= termination to its upper layer"
+//= test RFC 9260 §9.1: "An endpoint MUST NOT respond to any received packet that contains an ABORT chunk"
+//= test RFC 9260 §3.3.7: "MUST NOT respond to that ABORT chunk by sending an ABORT chunk of its own"
 #[test]
 fn abort_tells_the_peer_why() {
     let mut world = established("abort", &AssociationConfig::default());
@@ -126,6 +160,8 @@ fn abort_tells_the_peer_why() {
 }
 
 /// RFC 9260 §8.5.1: who missed the ABORT learns of it by the T bit when it speaks next.
+//= test RFC 9260 §8.4: "The receiver SHOULD respond to the sender of the OOTB packet with an ABORT chunk."
+//= test RFC 9260 §8.5.1: "The receiver of an ABORT chunk MUST accept the packet"
 #[test]
 fn a_lost_abort_is_made_up_for() {
     let mut world = established("lost_abort", &AssociationConfig::default());
@@ -176,6 +212,9 @@ fn a_shutdown_while_connecting_ends_the_association_in_the_end() {
 }
 
 /// RFC 9260 §8.1: heartbeats find an idle peer that is gone.
+//= test RFC 9260 §8.1: "the endpoint SHOULD consider the peer endpoint unreachable and SHALL stop transmitting any more
+//= data to it"
+//= test RFC 9260 §8.1: "the endpoint SHOULD report the failure to the upper layer"
 #[test]
 fn an_idle_peer_that_dies_is_noticed() {
     let config = AssociationConfig {
@@ -195,6 +234,9 @@ fn an_idle_peer_that_dies_is_noticed() {
 }
 
 /// Heartbeats keep an idle association, for days.
+//= test RFC 9260 §8.3: "it is RECOMMENDED that a HEARTBEAT chunk is sent once per RTO of that destination address plus
+//= the protocol parameter 'HB.interval'"
+//= test RFC 9260 §8.3: "SHOULD monitor the reachability of the idle destination transport address(es)"
 #[test]
 fn an_idle_association_lives_on() {
     let mut world = established("idle_for_days", &AssociationConfig::default());
@@ -209,6 +251,8 @@ fn an_idle_association_lives_on() {
 }
 
 /// T5-shutdown-guard (RFC 9260 §9.2).
+//= test RFC 9260 §9.2: "At the expiration of this timer, the sender SHOULD abort the association by sending an ABORT
+//= chunk."
 #[test]
 fn a_shutdown_does_not_take_for_ever() {
     let config = AssociationConfig {

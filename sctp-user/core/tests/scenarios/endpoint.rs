@@ -42,6 +42,10 @@ fn the_limit_of_associations_holds() {
     world.finish();
 }
 
+//= test RFC 9260 §3.1: "The Source Port Number 0 MUST NOT be used."
+//= test RFC 9260 §3.1: "The Destination Port Number 0 MUST NOT be used."
+//= test RFC 9260 §1.3: "Two SCTP endpoints MUST NOT have more than one SCTP association between them at any given
+//= time."
 #[test]
 fn connect_checks_what_it_is_asked() {
     let config = EndpointConfig { addresses: vec![address(CLIENT, 0)], ..EndpointConfig::default() };

@@ -13,6 +13,7 @@ use crate::stage::*;
 
 // DATA and SACK.
 
+//= test RFC 9260 §6.2: "it SHOULD send an ABORT chunk with a "No User Data" error cause"
 #[test]
 fn data_without_user_data_is_aborted() {
     let mut forger = Forger::established("data_without_user_data_is_aborted");
@@ -25,6 +26,8 @@ fn data_without_user_data_is_aborted() {
     forger.finish();
 }
 
+//= test RFC 9260 §6.5: "it SHOULD acknowledge the reception of the DATA chunk following the normal procedure,
+//= immediately send an ERROR chunk"
 #[test]
 fn an_invalid_stream_is_acknowledged_and_reported() {
     let mut forger = Forger::established("an_invalid_stream_is_acknowledged_and_reported");
@@ -36,6 +39,13 @@ fn an_invalid_stream_is_acknowledged_and_reported() {
     forger.finish();
 }
 
+//= test RFC 9260 §6.7: "If the endpoint detects a gap in the received DATA chunk sequence, it SHOULD send a SACK chunk
+//= with Gap Ack Blocks immediately."
+//= test RFC 9260 §6.2: "When a packet arrives with duplicate DATA chunk(s) and with no new DATA chunk(s), the endpoint
+//= MUST immediately send a SACK chunk with no delay."
+//= test RFC 9260 §7.2.4: "it SHOULD start sending a SACK chunk back every time a packet arrives carrying data until the
+//= hole is filled"
+//= test RFC 9260 §6.2: "The duplicate TSN number(s) SHOULD be reported in the SACK chunk as duplicate."
 #[test]
 fn gaps_and_duplicates_are_reported_at_once() {
     let mut forger = Forger::established("gaps_and_duplicates_are_reported_at_once");
@@ -112,6 +122,8 @@ fn a_peer_that_ignores_the_window_is_not_stored() {
     forger.finish();
 }
 
+//= test RFC 9260 §12.4: "An SCTP implementation MUST abort the association if it receives a SACK chunk acknowledging a
+//= TSN that has not been sent."
 #[test]
 fn acknowledging_what_was_never_sent_is_aborted() {
     let mut forger = Forger::established("acknowledging_what_was_never_sent_is_aborted");
@@ -142,6 +154,11 @@ fn an_old_sack_changes_nothing() {
 
 // Other chunks.
 
+//= test RFC 9260 §3.3.6: "An endpoint MUST send this chunk to its peer endpoint as a response to a HEARTBEAT chunk"
+//= test RFC 9260 §3.3.6: "This field MUST contain the Heartbeat Info parameter"
+//= test RFC 9260 §8.3: "A receiver of a HEARTBEAT chunk MUST respond to a HEARTBEAT chunk with a HEARTBEAT ACK chunk"
+//= test RFC 9260 §8.3: "SHOULD immediately respond with a HEARTBEAT ACK chunk that contains the Heartbeat Information
+//= TLV, together with any other received TLVs, copied unchanged"
 #[test]
 fn heartbeats_are_echoed_exactly() {
     let mut forger = Forger::established("heartbeats_are_echoed_exactly");

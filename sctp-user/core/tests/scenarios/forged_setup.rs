@@ -15,6 +15,8 @@ use crate::stage::{CLIENT, SERVER_PORT, address};
 
 // The common header.
 
+//= test RFC 9260 §6.8: "When an SCTP packet is received, the receiver MUST first check the CRC32c checksum"
+//= test RFC 9260 §6.8: "If it is not, the receiver MUST treat the packet as an invalid SCTP packet."
 #[test]
 fn wrong_checksums_and_cut_packets_are_dropped() {
     let mut forger = Forger::new("wrong_checksums_and_cut_packets_are_dropped");
@@ -34,6 +36,9 @@ fn wrong_checksums_and_cut_packets_are_dropped() {
     forger.finish();
 }
 
+//= test RFC 9260 §8.5: "the endpoint MUST ensure that the value in the Verification Tag field of the received SCTP
+//= packet matches its own tag"
+//= test RFC 9260 §8.5: "the receiver MUST silently discard the packet and MUST NOT process it any further"
 #[test]
 fn tags_must_be_right() {
     let mut forger = Forger::established("tags_must_be_right");
@@ -56,6 +61,9 @@ fn sources_must_be_known() {
 
 // INIT (§3.3.2, §5.1, §8.5.1 A).
 
+//= test RFC 9260 §12.3: "The receiver of an INIT chunk MUST silently discard the INIT chunk and all further chunks"
+//= test RFC 9260 §8.5.1: "it SHOULD verify that the packet contains only an INIT chunk"
+//= test RFC 9260 §8.5.1: "Otherwise, the receiver MUST silently discard the packet."
 #[test]
 fn init_must_be_alone_and_without_a_tag() {
     let mut forger = Forger::new("init_must_be_alone_and_without_a_tag");
@@ -65,6 +73,25 @@ fn init_must_be_alone_and_without_a_tag() {
     forger.finish();
 }
 
+//= test RFC 9260 §3.3.2: "with the OS value set to 0 MUST discard the packet, SHOULD send a packet in response
+//= containing an ABORT chunk and using the Initiate Tag as the Verification Tag, and MUST NOT change the state"
+//= test RFC 9260 §3.3.2: "with the MIS value set to 0 MUST discard the packet, SHOULD send a packet in response
+//= containing an ABORT chunk and using the Initiate Tag as the Verification Tag, and MUST NOT change the state"
+//= test RFC 9260 §3.3.2: "smaller than 1500 MUST discard the packet, SHOULD send a packet in response containing an
+//= ABORT chunk and using the Initiate Tag as the Verification Tag, and MUST NOT change the state"
+//= test RFC 9260 §3.3.2: "Initiate Tag in a received INIT chunk is found to be 0, the receiver MUST silently discard
+//= the packet"
+//= test RFC 9260 §3.3.2: "The receiver of an INIT chunk containing a Host Name Address parameter MUST send an ABORT
+//= chunk"
+//= test RFC 9260 §3.3.2.1.4: "The receiver of an INIT chunk or an INIT ACK containing a Host Name Address parameter
+//= MUST send an ABORT chunk"
+//= test RFC 9260 §5.1.2: "the endpoint MUST immediately send an ABORT chunk"
+//= test RFC 9260 §12.2.4.1: "the Host Name Address parameter MUST send an ABORT chunk"
+//= test RFC 9260 §5.1: "it SHOULD respond with an ABORT chunk"
+//= test RFC 9260 §5.1: "It SHOULD also specify the cause of abort"
+//= test RFC 9260 §5.1: "the ABORT chunk MUST be set to the Initiate Tag value of the received INIT"
+//= test RFC 9260 §8.4: "the Verification Tag of the packet containing the ABORT chunk MUST be the Initiate Tag of the
+//= received INIT chunk"
 #[test]
 fn init_with_bad_fields_is_aborted() {
     let mut forger = Forger::new("init_with_bad_fields_is_aborted");
@@ -85,6 +112,8 @@ fn init_with_bad_fields_is_aborted() {
 }
 
 /// The two high bits of a parameter's type say whether to stop and whether to report (§3.2.1).
+//= test RFC 9260 §3.2.2: "it MUST put the "Unrecognized Parameter" parameter(s) in the INIT ACK chunk"
+//= test RFC 9260 §3.3.3.1.2: "has a type that indicates it SHOULD be reported to the sender"
 #[test]
 fn unknown_parameters_of_init_by_their_bits() {
     for (kind, reported, stops) in
@@ -134,6 +163,7 @@ fn init_to_a_port_that_nobody_listens_on() {
     forger.finish();
 }
 
+//= test RFC 9260 §5.1: ""Z" MUST NOT allocate any resources or keep any states for the new association"
 #[test]
 fn a_flood_of_init_leaves_nothing_behind() {
     let mut forger = Forger::new("a_flood_of_init_leaves_nothing_behind");
@@ -151,6 +181,10 @@ fn a_flood_of_init_leaves_nothing_behind() {
 
 // COOKIE ECHO (§5.1.5, §5.2.4).
 
+//= test RFC 9260 §4: "the receiver MUST silently discard the packet"
+//= test RFC 9260 §5.1.5: "If this comparison fails, the SCTP packet, including the COOKIE ECHO chunk and any DATA
+//= chunks, MUST be silently discarded."
+//= test RFC 9260 §5.1.5: "If these values do not match, the packet MUST be silently discarded."
 #[test]
 fn forged_cookies_are_dropped() {
     let mut forger = Forger::new("forged_cookies_are_dropped");
@@ -167,6 +201,7 @@ fn forged_cookies_are_dropped() {
     forger.finish();
 }
 
+//= test RFC 9260 §5.2.4: "It SHOULD stop any T1-cookie timer that is running and send a COOKIE ACK chunk."
 #[test]
 fn a_repeated_cookie_is_acknowledged_again() {
     // Nobody answers heartbeats.
@@ -185,6 +220,8 @@ fn a_repeated_cookie_is_acknowledged_again() {
     forger.finish();
 }
 
+//= test RFC 9260 §5.1.5: "SHOULD be discarded, and the endpoint MUST transmit an ERROR chunk with a "Stale
+//= Cookie" error cause"
 #[test]
 fn a_stale_cookie_is_reported_with_its_staleness() {
     let mut forger = Forger::new("a_stale_cookie_is_reported_with_its_staleness");
@@ -208,6 +245,9 @@ fn a_cookie_lives_longer_if_the_init_asks_for_it() {
     forger.finish();
 }
 
+//= test RFC 9260 §5.1.5: "the COOKIE ACK chunk MUST appear first in the SCTP packet"
+//= test RFC 9260 §8.4: "If the packet contains a COOKIE ECHO chunk as the first chunk, it MUST be processed as
+//= described in Section 5.1."
 #[test]
 fn data_with_the_cookie_is_acknowledged_with_it() {
     let mut forger = Forger::new("data_with_the_cookie_is_acknowledged_with_it");
@@ -243,6 +283,9 @@ fn addresses_that_mean_ourselves_are_not_believed() {
 
 // INIT when the association exists (§5.2.2).
 
+//= test RFC 9260 §5.2.2: "Before responding, the endpoint MUST check to see if the unexpected INIT chunk adds new
+//= addresses to the association."
+//= test RFC 9260 §5.2.2: "the endpoint MUST respond with an ABORT chunk, copying the 'Initiate Tag'"
 #[test]
 fn restart_with_more_addresses_is_refused() {
     let mut forger = Forger::established("restart_with_more_addresses_is_refused");
@@ -254,6 +297,12 @@ fn restart_with_more_addresses_is_refused() {
     forger.finish();
 }
 
+//= test RFC 9260 §5.2.2: "The outbound SCTP packet containing this INIT ACK chunk MUST carry a Verification Tag value
+//= equal to the Initiate Tag"
+//= test RFC 9260 §5.2.2: "And the INIT ACK chunk MUST contain a new Initiate Tag"
+//= test RFC 9260 §5.2.2: "the endpoint MUST take no further actions, i.e., the existing association, including its
+//= current state, and the corresponding TCB MUST NOT be changed"
+//= test RFC 9260 §5.3.1: "A new Verification Tag value MUST be used each time"
 #[test]
 fn restart_changes_both_tags() {
     let mut forger = Forger::established("restart_changes_both_tags");
@@ -280,6 +329,10 @@ fn restart_changes_both_tags() {
 
 // ABORT, SHUTDOWN COMPLETE (§8.5.1 B, C).
 
+//= test RFC 9260 §8.5.1: "The receiver of an ABORT chunk MUST accept the packet if the Verification Tag field of the
+//= packet matches its own tag and the T bit is not set OR if it is set to its Peer's Tag and the T bit is set"
+//= test RFC 9260 §8.5.1: "Otherwise, the receiver MUST silently discard the packet and take no further action."
+//= test RFC 9260 §9.1: "An endpoint receiving an ABORT chunk MUST apply the special Verification Tag check rules"
 #[test]
 fn abort_needs_the_right_tag_for_its_t_bit() {
     let plain = Abort { tag_reflected: false, causes: CauseList::EMPTY };
@@ -299,6 +352,9 @@ fn abort_needs_the_right_tag_for_its_t_bit() {
     forger.finish();
 }
 
+//= test RFC 9260 §8.5.1: "An endpoint MUST ignore the SHUTDOWN COMPLETE chunk if it is not in the SHUTDOWN-ACK-SENT
+//= state."
+//= test RFC 9260 §9.2: "if it is not, the chunk SHOULD be discarded"
 #[test]
 fn shutdown_complete_counts_in_one_state_only() {
     let mut forger = Forger::established("shutdown_complete_counts_in_one_state_only");
@@ -310,6 +366,7 @@ fn shutdown_complete_counts_in_one_state_only() {
     forger.finish();
 }
 
+//= test RFC 9260 §9.2: "it SHOULD discard the INIT chunk and retransmit the SHUTDOWN ACK chunk"
 #[test]
 fn an_init_while_shutting_down_is_answered_with_shutdown_ack() {
     let mut forger = Forger::established("an_init_while_shutting_down_is_answered_with_shutdown_ack");
@@ -326,6 +383,17 @@ fn an_init_while_shutting_down_is_answered_with_shutdown_ack() {
 
 // Out of the blue (§8.4). The rules themselves are tested beside their code.
 
+//= test RFC 9260 §8.4: "MUST fill in the Verification Tag field of the outbound packet with the value found in the
+//= Verification Tag field of the OOTB packet and set the T bit"
+//= test RFC 9260 §8.4: "MUST fill in the Verification Tag field of the outbound packet with the Verification Tag
+//= received in the SHUTDOWN ACK chunk"
+//= test RFC 9260 §8.4: "a receiver SHOULD silently discard the packet"
+//= test RFC 9260 §8.4: "the receiver of the OOTB packet MUST discard the OOTB packet and MUST NOT take any further
+//= action"
+//= test RFC 9260 §6: "A DATA chunk received in CLOSED is out of the blue and SHOULD be handled per Section 8.4."
+//= test RFC 9260 §8.5.1: "Only where no TCB exists SHOULD the sender use the Verification Tag from the SHUTDOWN ACK
+//= chunk and MUST set the T bit."
+//= test RFC 9260 §8.5.1: "the endpoint MUST follow the procedure described in Section 8.4"
 #[test]
 fn out_of_the_blue_packets_are_answered_with_their_own_tag() {
     let mut forger = Forger::new("out_of_the_blue_packets_are_answered_with_their_own_tag");
@@ -344,6 +412,7 @@ fn out_of_the_blue_packets_are_answered_with_their_own_tag() {
 
 // The connecting side: we are the server now.
 
+//= test RFC 9260 §5.1: "it SHOULD respond with an ABORT chunk"
 #[test]
 fn init_ack_without_a_cookie_is_aborted() {
     let mut forger = Forger::connecting("init_ack_without_a_cookie_is_aborted");
@@ -353,6 +422,9 @@ fn init_ack_without_a_cookie_is_aborted() {
     forger.finish();
 }
 
+//= test RFC 9260 §3.3.3: "with the OS value set to 0, it MUST destroy the TCB and SHOULD send an ABORT chunk"
+//= test RFC 9260 §3.3.3: "with the Initiate Tag set to 0, it MUST destroy the TCB and SHOULD send an ABORT chunk with
+//= the T bit set"
 #[test]
 fn init_ack_with_bad_fields_is_aborted() {
     let mut forger = Forger::connecting("init_ack_without_streams_is_aborted");
@@ -367,6 +439,8 @@ fn init_ack_with_bad_fields_is_aborted() {
 }
 
 /// The two high bits of a parameter's type (§3.2.1) again; what is to be reported goes with the COOKIE ECHO (§3.2.2).
+//= test RFC 9260 §3.2.2: "it SHOULD bundle the ERROR chunk containing the "Unrecognized Parameters" error cause"
+//= test RFC 9260 §3.3.11: "This field MUST contain the exact cookie received"
 #[test]
 fn unknown_parameters_of_init_ack_by_their_bits() {
     for (kind, reported, stops) in
@@ -414,6 +488,10 @@ fn unknown_parameters_of_init_ack_by_their_bits() {
     }
 }
 
+//= test RFC 9260 §8.5.1: "If the receiver is in COOKIE-ECHOED or COOKIE-WAIT state, the procedures in Section 8.4
+//= SHOULD be followed"
+//= test RFC 9260 §9.2: "SHOULD respond to the receipt of a SHUTDOWN ACK chunk with a stand-alone SHUTDOWN COMPLETE
+//= chunk"
 #[test]
 fn a_shutdown_ack_of_the_past_is_completed() {
     let mut forger = Forger::connecting("a_shutdown_ack_of_the_past_is_completed");
@@ -426,6 +504,10 @@ fn a_shutdown_ack_of_the_past_is_completed() {
     forger.finish();
 }
 
+//= test RFC 9260 §9.2: "If a SHUTDOWN chunk is received in the COOKIE-WAIT or COOKIE ECHOED state, the SHUTDOWN chunk
+//= SHOULD be silently discarded."
+//= test RFC 9260 §5.2.5: "an endpoint SHOULD silently discard a received COOKIE ACK chunk"
+//= test RFC 9260 §6: "A DATA chunk received in any other state SHOULD be discarded."
 #[test]
 fn chunks_that_come_too_early_change_nothing() {
     let mut forger = Forger::connecting("chunks_that_come_too_early_change_nothing");

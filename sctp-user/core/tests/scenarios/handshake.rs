@@ -12,6 +12,11 @@ use crate::stage::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 
+//= test RFC 9260 §5: "the two endpoints MUST complete an initialization process"
+//= test RFC 9260 §5.1: "Moreover, "Z" MUST generate and send along with the INIT ACK chunk a State Cookie."
+//= test RFC 9260 §5.1.4: "it MUST immediately send a COOKIE ECHO chunk to its peer with the received State Cookie"
+//= test RFC 9260 §3.3.2: "then the receiver SHOULD process the INIT chunk and send back an INIT ACK"
+//= test RFC 9260 §3.3.3: "then the receiver SHOULD process the INIT ACK chunk and send back a COOKIE ECHO chunk"
 #[test]
 fn clean_handshake_takes_four_packets_and_two_round_trips() {
     let mut world = pair("clean_handshake", Plan::manual(), Plan::manual());
@@ -31,6 +36,16 @@ fn clean_handshake_takes_four_packets_and_two_round_trips() {
 }
 
 /// T1-init and T1-cookie (RFC 9260 §5.1): what is lost is sent again after RTO.Initial, then twice that.
+//= test RFC 9260 §4: "If the T1-init timer expires, the endpoint MUST retransmit the INIT chunk and restart the T1-init
+//= timer."
+//= test RFC 9260 §4: "If the T1-cookie timer expires, the endpoint MUST retransmit COOKIE ECHO chunk and restart the
+//= T1-cookie timer."
+//= test RFC 9260 §5.1.4: "The endpoint MUST also start the T1-cookie timer after sending the COOKIE ECHO chunk."
+//= test RFC 9260 §5.1.4: "the endpoint MUST retransmit the COOKIE ECHO chunk and restart the T1-cookie timer"
+//= test RFC 9260 §5.1.6: "When retransmitting the INIT chunk, the endpoint MUST follow the rules defined in Section
+//= 6.3"
+//= test RFC 9260 §5.1: "The T1-init timer and T1-cookie timer SHOULD follow the same rules given in Section 6.3."
+//= test RFC 9260 §5.2.4: "It SHOULD stop any T1-cookie timer that is running and send a COOKIE ACK chunk."
 #[test]
 fn lost_handshake_packets_are_recovered_by_t1() {
     let cases = [
@@ -57,6 +72,7 @@ fn lost_handshake_packets_are_recovered_by_t1() {
 }
 
 /// RFC 9260 §5.1.3: no state before a valid COOKIE ECHO.
+//= test RFC 9260 §5.1: ""Z" MUST NOT allocate any resources or keep any states for the new association"
 #[test]
 fn a_server_keeps_no_state_before_the_cookie_comes_back() {
     let mut world = pair("no_state_before_cookie", Plan::manual(), Plan::manual());
@@ -70,6 +86,9 @@ fn a_server_keeps_no_state_before_the_cookie_comes_back() {
     world.finish();
 }
 
+//= test RFC 9260 §4: "This MUST be repeated up to 'Max.Init.Retransmits' times."
+//= test RFC 9260 §4: "After that, the endpoint MUST abort the initialization process and report the error to the SCTP
+//= user."
 #[test]
 fn init_is_given_up_after_max_init_retransmits() {
     let config = AssociationConfig { max_init_retransmits: 4, init_rto_max: SECOND * 3, ..AssociationConfig::rfc() };
@@ -94,6 +113,9 @@ fn init_is_given_up_after_max_init_retransmits() {
     world.finish();
 }
 
+//= test RFC 9260 §4: "This MUST be repeated up to 'Max.Init.Retransmits' times."
+//= test RFC 9260 §4: "After that, the endpoint MUST abort the initialization process and report the error to the SCTP
+//= user."
 #[test]
 fn cookie_echo_is_given_up_after_max_init_retransmits() {
     let config = AssociationConfig { max_init_retransmits: 3, ..AssociationConfig::rfc() };
@@ -121,6 +143,10 @@ fn a_port_that_nobody_listens_on_answers_with_abort() {
 }
 
 /// RFC 9260 §5.2.6: a cookie that comes too late is answered with its staleness, and the client asks for another.
+//= test RFC 9260 §5.1.5: "the endpoint MUST transmit an ERROR chunk with a "Stale Cookie" error cause to the peer
+//= endpoint"
+//= test RFC 9260 §4: "Or, if the received State Cookie is expired (see Section 5.1.5), the receiver MUST send back an
+//= ERROR chunk."
 #[test]
 fn a_stale_cookie_is_replaced() {
     let config = AssociationConfig { max_init_retransmits: 20, ..AssociationConfig::rfc() };
@@ -146,6 +172,8 @@ fn chunk_is(bytes: &[u8], kind: ChunkType) -> bool {
 }
 
 /// RFC 9260 §5.2.6: who is told that a cookie was stale asks for one that lives longer, and gives up when that is of no use.
+//= test RFC 9260 §5.2.6: "SHOULD use the RTT information measured … SHOULD add no more than 1 second beyond the
+//= measured RTT"
 #[test]
 fn a_cookie_is_asked_to_live_longer() {
     let connecting = |name: &str, cookie_lifetime| {
@@ -174,6 +202,16 @@ fn a_cookie_is_asked_to_live_longer() {
 }
 
 /// RFC 9260 §5.2.1, §5.2.4 (case B): both connect at once, in any order of crossing; one association comes of it.
+//= test RFC 9260 §1.3: "Two SCTP endpoints MUST NOT have more than one SCTP association between them at any given
+//= time."
+//= test RFC 9260 §5.2.1: "Upon receipt of an INIT chunk in the COOKIE-WAIT state, an endpoint MUST respond with an INIT
+//= ACK chunk using the same parameters"
+//= test RFC 9260 §5.2.1: "Upon receipt of an INIT chunk in the COOKIE-ECHOED state, an endpoint MUST respond with an
+//= INIT ACK chunk using the same parameters"
+//= test RFC 9260 §5.2.1: "After that, the endpoint MUST NOT change its state, the T1-init timer MUST be left running,
+//= and the corresponding TCB MUST NOT be destroyed."
+//= test RFC 9260 §5.2.1: "The endpoint MUST also generate a State Cookie with the INIT ACK chunk."
+//= test RFC 9260 §5.2.4: "it MUST update its peer's Verification Tag from the State Cookie"
 #[test]
 fn simultaneous_open_makes_one_association() {
     for offset in 0..45 {
@@ -199,6 +237,10 @@ fn simultaneous_open_makes_one_association() {
 }
 
 /// RFC 9260 §5.2.4 (case A): a peer that restarted takes the place of the one that was.
+//= test RFC 9260 §5.2.4: "A RESTART notification SHOULD be sent to the ULP instead of a COMMUNICATION LOST
+//= notification."
+//= test RFC 9260 §5.2.2: "the endpoint MUST generate an INIT ACK chunk with a State Cookie"
+//= test RFC 9260 §5.2.2: "the endpoint MUST copy its current Tie-Tags to a reserved place within the State Cookie"
 #[test]
 fn a_restarted_client_takes_its_old_place() {
     let plan = Plan { messages: 10, sizes: Sizes::Fixed(500), ..Plan::manual() };
@@ -254,6 +296,8 @@ fn a_restarted_server_aborts_what_it_does_not_know() {
 }
 
 /// RFC 9260 §5.1: DATA may ride with the COOKIE ECHO, which saves a round trip.
+//= test RFC 9260 §5.1: "it MUST be the first chunk in the packet and, until the COOKIE ACK chunk is returned, the
+//= sender MUST NOT send any other packets to the peer"
 #[test]
 fn data_rides_with_the_cookie() {
     let client = Plan { messages: 1, early: true, ..Plan::manual() };
@@ -267,6 +311,7 @@ fn data_rides_with_the_cookie() {
 }
 
 /// A second copy of a COOKIE ECHO finds the association that the first one made (RFC 9260 §5.2.4, case D).
+//= test RFC 9260 §5.1.5: "the procedures in Section 5.2 SHOULD be followed"
 #[test]
 fn a_duplicate_cookie_echo_makes_no_second_association() {
     let mut world = pair("duplicate_cookie_echo", Plan::manual(), Plan::manual());
@@ -286,6 +331,8 @@ fn a_duplicate_cookie_echo_makes_no_second_association() {
 }
 
 /// RFC 9260 §5.1.1: each side sends on no more streams than the other takes.
+//= test RFC 9260 §5.1.1: "the endpoint MUST use MIS outbound streams"
+//= test RFC 9260 §5.1.1: "the sender of the chunk MUST indicate the number of outbound streams (OS) it wishes to have"
 #[test]
 fn streams_are_negotiated_down() {
     let config = |outbound_streams, max_inbound_streams| {
@@ -301,6 +348,9 @@ fn streams_are_negotiated_down() {
 }
 
 /// What was sent early on a stream that there turns out not to be is reported, and no more is taken.
+//= test RFC 9260 §5.1.1: "the valid outbound stream identifier range for either endpoint MUST be 0 to min(local OS,
+//= remote MIS) - 1"
+//= test RFC 9260 §6.5: "Every DATA chunk MUST carry a valid stream identifier."
 #[test]
 fn messages_on_streams_that_are_not_granted_fail() {
     let config = |outbound_streams, max_inbound_streams| {

@@ -135,6 +135,8 @@ fn establish_among_strangers(world: &mut World) {
 
 /// An INIT with the client's address does not harm the association that exists (RFC 9260 §5.2.2): the answer goes to the client,
 /// who does not know what it is about.
+//= test RFC 9260 §5.2.2: "the existing association, including its current state, and the corresponding TCB MUST NOT be
+//= changed"
 #[test]
 fn a_forged_init_does_not_disturb() {
     let mut world = established("forged_init", &AssociationConfig::default());
@@ -151,6 +153,7 @@ fn a_forged_init_does_not_disturb() {
 }
 
 /// ABORT, SHUTDOWN COMPLETE and the like end nothing without the right tag (RFC 9260 §8.5).
+//= test RFC 9260 §8.5: "the receiver MUST silently discard the packet and MUST NOT process it any further"
 #[test]
 fn a_forged_end_needs_the_tag() {
     let mut world = established("forged_end", &AssociationConfig::default());
@@ -225,6 +228,9 @@ fn a_zero_checksum_is_not_a_checksum() {
 }
 
 /// The answers to packets that belong to no association (RFC 9260 §8.4).
+//= test RFC 9260 §8.4: "the receiver of the OOTB packet MUST fill in the Verification Tag field of the outbound packet
+//= with the Verification Tag received in the SHUTDOWN ACK chunk"
+//= test RFC 9260 §3.3.7: "no TCB is found, it MUST silently discard it"
 #[test]
 fn packets_out_of_the_blue_are_answered_as_the_rfc_says() {
     let tag = 0x7777_7777;

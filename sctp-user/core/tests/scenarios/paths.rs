@@ -30,6 +30,8 @@ fn cut(world: &mut World, index: u8, from: Instant, to: Instant) {
 }
 
 /// RFC 9260 §5.4: addresses from the INIT are probed before they are used, and then are.
+//= test RFC 9260 §5.1.2: "SHOULD use only these transport addresses"
+//= test RFC 9260 §6.4: "By default, an endpoint SHOULD always transmit to the primary path"
 #[test]
 fn further_addresses_are_learned_and_verified() {
     let mut world = multi_homed("addresses_verified", 3, Plan::manual(), Plan::manual());
@@ -49,6 +51,7 @@ fn further_addresses_are_learned_and_verified() {
 }
 
 /// An address that does not answer stays unconfirmed and gets no data.
+//= test RFC 9260 §5.4: "An endpoint MUST NOT send any chunks to an UNCONFIRMED address"
 #[test]
 fn an_address_that_does_not_answer_is_not_used() {
     let plan = Plan { messages: 200, sizes: Sizes::Fixed(1000), burst: 5, pause: ROUND_TRIP, ..Plan::manual() };
@@ -66,6 +69,16 @@ fn an_address_that_does_not_answer_is_not_used() {
 }
 
 /// With the profile `ran`, traffic goes on within a second of the cut of the primary path, and nothing is lost.
+//= test RFC 9260 §8.2: "the endpoint SHOULD mark the destination transport address as inactive, and a notification
+//= SHOULD be sent to the upper layer"
+//= test RFC 9260 §8.2: "SHOULD also report to the upper layer when an inactive destination address is marked as active"
+//= test RFC 9260 §6.4.1: "the SCTP endpoint SHOULD try to send the data to an alternate active destination transport
+//= address if one exists"
+//= test RFC 9260 §8.3: "the endpoint SHOULD mark the corresponding destination address as inactive if it is not so
+//= marked and SHOULD also report"
+//= test RFC 9260 §8.3: "The endpoint SHOULD report to the upper layer when an inactive destination address is marked as
+//= active"
+//= test RFC 9260 §8.3: "the endpoint SHOULD continue sending HEARTBEAT chunks on this destination address"
 #[test]
 fn traffic_moves_to_another_path_within_a_second() {
     let config = AssociationConfig::ran();
@@ -102,6 +115,10 @@ fn traffic_moves_to_another_path_within_a_second() {
 }
 
 /// RFC 9260 §6.4.1: what a path lost is sent again on another.
+//= test RFC 9260 §6.4: "an endpoint SHOULD try to retransmit a chunk that timed out to an active destination transport
+//= address that is different"
+//= test RFC 9260 §6.3.3: "The RTO to be used for starting T3-rtx SHOULD be the one for the destination address to which
+//= the retransmission is sent"
 #[test]
 fn retransmissions_take_another_path() {
     let mut world = multi_homed("retransmit_elsewhere", 2, Plan::manual(), Plan::manual());
@@ -119,6 +136,8 @@ fn retransmissions_take_another_path() {
 }
 
 /// All paths are cut for a while that is shorter than patience: the association survives.
+//= test RFC 9260 §8.1: "The counter used for endpoint failure detection MUST be reset each time a DATA chunk sent to
+//= that peer endpoint is acknowledged"
 #[test]
 fn an_association_survives_when_all_paths_fail_for_a_while() {
     let plan = Plan { messages: 300, sizes: Sizes::Mixed(3000), burst: 3, pause: ROUND_TRIP, ..Plan::manual() };
@@ -145,6 +164,8 @@ fn a_path_that_fails_one_way_is_worked_around() {
 }
 
 /// INITs go to each of the peer's addresses in turn (RFC 9260 §5.1 A), heartbeats to each path (§8.3).
+//= test RFC 9260 §8.3: "SHOULD monitor the reachability of the idle destination transport address(es)"
+//= test RFC 9260 §3.3.5: "An endpoint SHOULD send a HEARTBEAT (HB) chunk"
 #[test]
 fn idle_paths_are_probed() {
     let config = AssociationConfig { heartbeat_interval: Some(SECOND * 5), ..AssociationConfig::rfc() };

@@ -44,6 +44,9 @@ fn request_and_response_take_a_round_trip_each() {
 }
 
 /// RFC 9260 §7.2.4: one lost packet among many is sent again on gap reports, long before its timer.
+//= test RFC 9260 §7.2.4: "it SHOULD wait for two further miss indications"
+//= test RFC 9260 §7.2.4: "the sender SHOULD ignore the value of cwnd and SHOULD NOT delay retransmission for this
+//= single packet"
 #[test]
 fn fast_retransmit_comes_before_t3() {
     let mut world = established("fast_retransmit", &AssociationConfig::default());
@@ -71,6 +74,12 @@ fn fast_retransmit_comes_before_t3() {
 }
 
 /// RFC 9260 §6.3.3: T3-rtx starts at the RTO, doubles up to RTO.Max, and the peer is given up after Association.Max.Retrans.
+//= test RFC 9260 §6.1: "if the T3-rtx timer of that address is not currently running, the sender MUST start that timer"
+//= test RFC 9260 §6.1: "the timer value SHOULD be adjusted according to the timer rules"
+//= test RFC 9260 §6.1: "the sender MUST restart the timer if the earliest"
+//= test RFC 9260 §8.1: "An endpoint SHOULD keep a counter on the total number of consecutive retransmissions to its
+//= peer"
+//= test RFC 9260 §8.1: "the endpoint SHOULD consider the peer endpoint unreachable and SHALL stop transmitting"
 #[test]
 fn t3_backs_off_to_rto_max_and_gives_up() {
     let config = AssociationConfig {
@@ -115,6 +124,11 @@ fn small_window() -> AssociationConfig {
 }
 
 /// RFC 9260 §6.1 A: a closed window is probed, more and more slowly, for as long as the receiver lives.
+//= test RFC 9260 §6.1: "Senders MUST support zero window probing."
+//= test RFC 9260 §6.1: "the unacknowledged window probes SHOULD NOT increment the error counter"
+//= test RFC 9260 §6.1: "SHOULD increase the probe interval exponentially afterwards"
+//= test RFC 9260 §6.2: "When the window opens up, an SCTP receiver SHOULD send additional SACK chunks"
+//= test RFC 9260 §6.2: "The data receiver SHOULD notify the data sender in a timely manner"
 #[test]
 fn a_closed_window_is_probed_for_hours() {
     let config = AssociationConfig { association_max_retransmits: 3, ..small_window() };
@@ -140,6 +154,7 @@ fn a_closed_window_is_probed_for_hours() {
 }
 
 /// The same when the window update is lost: the next probe finds the window open.
+//= test RFC 9260 §6.1: "Senders MUST support zero window probing."
 #[test]
 fn a_lost_window_update_does_not_matter() {
     let config = small_window();
@@ -160,6 +175,14 @@ fn a_lost_window_update_does_not_matter() {
 }
 
 /// RFC 9260 §6.2: every second packet is acknowledged at once, a single one after SACK.Delay.
+//= test RFC 9260 §5.1: "After the reception of the first DATA chunk in an association, the endpoint MUST immediately
+//= respond with a SACK chunk"
+//= test RFC 9260 §6.2: "The guidelines on the delayed acknowledgement algorithm specified in Section 4.2 of [RFC5681]
+//= SHOULD be followed."
+//= test RFC 9260 §6.2: "an acknowledgement SHOULD be generated for at least every second packet"
+//= test RFC 9260 §6.2: "An SCTP receiver MUST NOT generate more than one SACK chunk for every incoming packet"
+//= test RFC 9260 §6.2: "an SCTP transmitter MUST NOT be more aggressive in sending SACK chunks than the following
+//= algorithms allow"
 #[test]
 fn sacks_are_delayed_only_when_they_may_be() {
     let config = AssociationConfig { sack_early: false, ..AssociationConfig::rfc() };
@@ -186,6 +209,12 @@ fn sacks_are_delayed_only_when_they_may_be() {
 }
 
 /// RFC 9260 §6.6: one stream does not wait for another, nor an unordered message for anything.
+//= test RFC 9260 §3.3.1: "unordered DATA chunks MUST be dispatched to the upper layer by the receiver without any
+//= attempt to reorder"
+//= test RFC 9260 §6.6: "the endpoint MUST hold the received DATA chunks from delivery to the ULP until they are
+//= reordered"
+//= test RFC 9260 §6.6: "an endpoint MUST deliver DATA chunks received with the U flag set to 0 to the upper layer
+//= according to the order"
 #[test]
 fn only_its_own_stream_waits_for_a_lost_message() {
     let mut world = established("head_of_line", &AssociationConfig::default());
@@ -202,6 +231,10 @@ fn only_its_own_stream_waits_for_a_lost_message() {
 }
 
 /// RFC 9260 §6.9, §6.10: every length around the edges of fragments and padding.
+//= test RFC 9260 §6: "an endpoint MUST fragment large user messages into multiple DATA chunks"
+//= test RFC 9260 §6: "MUST be implemented by the data receiver, i.e., an endpoint MUST properly receive and process
+//= bundled or fragmented data"
+//= test RFC 9260 §6.9: "The data sender MUST break the user message into a series of DATA chunks."
 #[test]
 fn messages_of_every_length_arrive() {
     for path_mtu in [576, 1280, 1500] {
@@ -220,6 +253,12 @@ fn messages_of_every_length_arrive() {
 }
 
 /// RFC 9260 §6.9: no packet is larger than the path's MTU, and full ones fill it.
+//= test RFC 9260 §6: "The size of each DATA chunk SHOULD be smaller than or equal to the Association Maximum DATA Chunk
+//= Size (AMDCS)."
+//= test RFC 9260 §6.9: "the SCTP implementation MUST take into account the SCTP packet header as well as the DATA chunk
+//= header(s)"
+//= test RFC 9260 §6.9: "it MUST fragment a user message if the size of the user message to be sent causes the outbound
+//= SCTP packet size to exceed the current PMTU"
 #[test]
 fn fragments_fill_packets() {
     let mut world = established("fragments_fill_packets", &AssociationConfig::default());
@@ -233,6 +272,8 @@ fn fragments_fill_packets() {
 }
 
 /// When a path turns out to be narrower, what follows keeps to that.
+//= test RFC 9260 §7.3: "this AMDCS SHOULD be used to calculate the size of each DATA chunk"
+//= test RFC 9260 §6.9: "The sender SHOULD choose a size of DATA chunks that is smaller than or equal to the AMDCS."
 #[test]
 fn a_smaller_path_mtu_is_kept_to() {
     let mut world = established("smaller_path_mtu", &AssociationConfig::default());
@@ -272,6 +313,8 @@ fn a_message_that_is_too_long_is_a_violation() {
 }
 
 /// RFC 9260 §6.10: small messages that wait share packets.
+//= test RFC 9260 §6: "MUST be implemented by the data receiver, i.e., an endpoint MUST properly receive and process
+//= bundled or fragmented data"
 #[test]
 fn small_messages_are_bundled() {
     let plan = Plan { messages: 1000, sizes: Sizes::Fixed(50), burst: 1000, streams: 10, ..Plan::manual() };
@@ -286,6 +329,7 @@ fn small_messages_are_bundled() {
 }
 
 /// RFC 9260 §6.2: duplicates are dropped, and reported.
+//= test RFC 9260 §6.2: "The duplicate TSN number(s) SHOULD be reported in the SACK chunk as duplicate."
 #[test]
 fn duplicates_are_reported_and_not_delivered() {
     let mut world = established("duplicates", &AssociationConfig::default());
@@ -376,6 +420,8 @@ fn initial_tsn(seed: u64) -> u32 {
 }
 
 /// A whole window is lost: everything is sent again, and only what is needed.
+//= test RFC 9260 §6.3.3: "SHOULD be marked for retransmission and sent as soon as cwnd allows"
+//= test RFC 9260 §6.1: "the sender MUST first transmit any DATA chunks that are marked for retransmission"
 #[test]
 fn a_lost_window_is_sent_again() {
     let plan = Plan { messages: 300, sizes: Sizes::Fixed(1400), burst: 300, ..Plan::manual() };

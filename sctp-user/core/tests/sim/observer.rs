@@ -138,6 +138,12 @@ impl Observer {
         }
         match path {
             // RFC 9260 §6.1 B: new data may begin when less than cwnd is outstanding; one packet may go over it.
+            //= test RFC 9260 §6.1: "At any given time, the sender MUST NOT transmit new data to a given transport
+            //= address if it has cwnd + (PMDCS - 1) or more bytes of data outstanding"
+            //= test RFC 9260 §6.1: "The breach of cwnd MUST constitute one packet only."
+            //= test RFC 9260 §7.2: "The slow-start and congestion avoidance algorithms MUST be used by an endpoint to
+            //= control the amount of data"
+            //= test RFC 9260 §7.2: "an SCTP sender MUST NOT be more aggressive than the following algorithms allow"
             Some(path) if new_bytes > 0 && path.flight.saturating_sub(data_bytes) >= path.cwnd => {
                 let before = path.flight.saturating_sub(data_bytes);
                 let what =
@@ -190,6 +196,7 @@ impl Observer {
     /// The endpoint has sent all that it wants to send at this time.
     pub(crate) fn quiet(&mut self, tags: Tags, config: &AssociationConfig) -> Result<(), Violation> {
         let Some(direction) = self.directions.get_mut(&(tags.local, tags.peer)) else { return Ok(()) };
+        //= test RFC 9260 §6.2: "an acknowledgement SHOULD be generated for at least every second packet"
         if direction.unacknowledged >= u32::from(config.sack_every) {
             let what = format!("{} packets with DATA are unacknowledged", direction.unacknowledged);
             return Err(Violation { rule: "every second packet is acknowledged at once", what });
@@ -270,6 +277,10 @@ impl Direction {
     /// DATA goes out; says whether for the first time.
     fn send(&mut self, tsn: u32, length: u32) -> Result<bool, Violation> {
         let at = self.relative(tsn);
+        //= test RFC 9260 §3.3.1: "The TSNs of DATA chunks sent SHOULD be strictly sequential."
+        //= test RFC 9260 §3.3.1: "the TSNs for each fragment of a fragmented user message MUST be strictly sequential"
+        //= test RFC 9260 §6.9: "The transmitter MUST then assign, in sequence, a separate TSN to each of the DATA
+        //= chunks in the series."
         if at > self.next || at < 0 {
             let what = format!("TSN {tsn} is sent, {} was next", self.initial.wrapping_add(self.next as u32));
             return Err(Violation { rule: "TSNs are consecutive", what });
@@ -288,6 +299,8 @@ impl Direction {
             };
         }
         // RFC 9260 §6.1 A: new data fits the window, or is the probe of a window that is closed.
+        //= test RFC 9260 §6.1: "the data sender MUST NOT transmit new data to any destination transport address if its
+        //= peer's rwnd indicates that the peer has no buffer space"
         if self.outstanding > 0 && self.outstanding + u64::from(length) > self.a_rwnd {
             let (outstanding, a_rwnd) = (self.outstanding, self.a_rwnd);
             let what = format!("TSN {tsn} of {length} bytes with {outstanding} outstanding and a_rwnd {a_rwnd}");
@@ -366,12 +379,17 @@ impl Direction {
         for block in sack.gap_ack_blocks.clone() {
             let (start, end) = (i64::from(block.start), i64::from(block.end));
             // Blocks are apart from each other and from the cumulative TSN ack, and in order.
+            //= test RFC 9260 §3.3.4: "The Gap Ack Blocks SHOULD be isolated."
+            //= test RFC 9260 §6.7: "This single SACK chunk MUST report the Gap Ack Blocks from the lowest to highest
+            //= TSNs"
             if start < previous + 2 || end < start {
                 let what = format!("block {start}-{end} after {previous}: {sack}");
                 return Err(Violation { rule: "gap ack blocks are in order", what });
             }
             previous = end;
             for at in self.sacked - 1 + start..self.sacked + end {
+                //= test RFC 9260 §6.2: "The dropped DATA chunk(s) MUST NOT be included in the SACK chunk"
+                //= test RFC 9260 §6.2: "it MUST NOT include them in Gap Ack Blocks in subsequent SACK chunks"
                 if at >= self.arrived && !self.arrived_above.contains(&at) {
                     let what = format!("+{at} has not: {sack}");
                     return Err(Violation { rule: "only what has arrived is acknowledged", what });
@@ -399,6 +417,8 @@ impl Direction {
             let what = format!("+{} is acknowledged, +{} is the first that has not arrived", end - 1, self.arrived);
             return Err(Violation { rule: "only what has arrived is acknowledged", what });
         }
+        //= test RFC 9260 §6.2: "the SCTP endpoint MUST fill in the Cumulative TSN Ack field to indicate the latest
+        //= sequential TSN"
         if end < self.sacked {
             let what = format!("from +{} back to +{}", self.sacked - 1, end - 1);
             return Err(Violation { rule: "the cumulative TSN ack never goes back", what });
@@ -411,6 +431,8 @@ impl Direction {
 
     fn check_due(&self, now: Instant) -> Result<(), Violation> {
         match self.due {
+            //= test RFC 9260 §6.2: "SHOULD be generated within 200 ms of the arrival of any unacknowledged DATA chunk"
+            //= test RFC 9260 §6.2: "The SCTP endpoint MUST always acknowledge the reception of each valid DATA chunk"
             Some(due) if now > due => {
                 let late = now - due + SACK_SLACK;
                 Err(Violation { rule: "SACKs come in time", what: format!("one is late by {late:?}") })

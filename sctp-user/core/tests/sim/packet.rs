@@ -39,9 +39,12 @@ pub(crate) fn check(bytes: &[u8], sending: &Sending<'_>) -> Result<(), Violation
         Ok(packet) => packet,
         Err(error) => return broken("packets are well formed", format!("{error}: {bytes:02x?}")),
     };
+    //= test RFC 9260 §6.8: "After the packet is constructed … the transmitter MUST:"
     if !verify_checksum(bytes) {
         return broken("checksums are right", format!("{packet}"));
     }
+    //= test RFC 9260 §6.10: "The total size of the resultant SCTP packet MUST be less that or equal to the current
+    //= PMTU."
     if bytes.len() > sending.limit {
         let what = format!("{} bytes where {} fit: {packet}", bytes.len(), sending.limit);
         return broken("packets fit the path MTU", what);
@@ -54,6 +57,7 @@ pub(crate) fn check(bytes: &[u8], sending: &Sending<'_>) -> Result<(), Violation
                 return broken("only known chunks are sent", format!("{raw:?} in {packet}"));
             }
             Ok((raw, _)) => chunks.push(raw),
+            //= test RFC 9260 §6.10: "Partial chunks MUST NOT be placed in an SCTP packet."
             Err(error) => return broken("chunks are well formed", format!("{error}: {bytes:02x?}")),
         }
     }
@@ -66,10 +70,22 @@ pub(crate) fn check(bytes: &[u8], sending: &Sending<'_>) -> Result<(), Violation
 fn check_padding(bytes: &[u8], chunks: &[RawChunk<'_>]) -> Result<(), Violation> {
     for chunk in chunks {
         let end = chunk.offset + chunk.bytes.len();
+        //= test RFC 9260 §3.2: "the sender MUST pad the chunk with all zero bytes"
+        //= test RFC 9260 §3.2: "The total length of a chunk (including Type, Length, and Value fields) MUST be a
+        //= multiple of 4 bytes."
+        //= test RFC 9260 §3.2: "The sender MUST NOT pad with more than 3 bytes."
+        //= test RFC 9260 §3.3.1: "The implementation MUST pad the end of the data to a 4-byte boundary with all zero
+        //= bytes."
+        //= test RFC 9260 §3.3.1: "Any padding MUST NOT be included in the Length field."
+        //= test RFC 9260 §3.3.1: "A sender MUST never add more than 3 bytes of padding."
         let padding = bytes.get(end..chunk.offset + padded(chunk.bytes.len()));
         if !padding.is_some_and(|padding| padding.iter().all(|byte| *byte == 0)) {
             return Err(Violation { rule: "chunks are padded with zeroes", what: format!("{chunk:?}") });
         }
+        //= test RFC 9260 §3.3.2: "The Chunk Flags field in INIT chunks is reserved, and all bits in it SHOULD be set to
+        //= 0 by the sender"
+        //= test RFC 9260 §3.3.3: "The Chunk Flags field in INIT ACK chunks is reserved, and all bits in it SHOULD be
+        //= set to 0 by the sender"
         let allowed = match chunk.chunk_type {
             ChunkType::DATA => 0x0f,
             ChunkType::ABORT | ChunkType::SHUTDOWN_COMPLETE => REFLECTED,
@@ -98,18 +114,39 @@ fn check_bundle(packet: &Packet<'_>, chunks: &[RawChunk<'_>]) -> Result<(), Viol
     let what = if chunks.is_empty() {
         "no chunk at all"
     } else if chunks.len() > 1 && alone.iter().any(|kind| count(*kind) > 0) {
+        //= test RFC 9260 §3: "INIT, INIT ACK, and SHUTDOWN COMPLETE chunks MUST NOT be bundled with any other chunk"
+        //= test RFC 9260 §6.10: "An endpoint MUST NOT bundle INIT, INIT ACK, or SHUTDOWN COMPLETE chunks with any other
+        //= chunks."
+        //= test RFC 9260 §5.1: "An INIT or INIT ACK chunk MUST NOT be bundled with any other chunk."
+        //= test RFC 9260 §5.1: "They MUST be the only chunks present in the SCTP packets that carry them."
+        //= test RFC 9260 §12.3: "an INIT chunk MUST NOT be bundled with any other chunk in a packet and (2) a packet
+        //= containing an INIT chunk MUST have a zero Verification Tag"
         "INIT, INIT ACK and SHUTDOWN COMPLETE are alone"
     } else if first.iter().any(|kind| chunks.iter().skip(1).any(|chunk| chunk.chunk_type == *kind)) {
+        //= test RFC 9260 §3.2.2: "Any time a COOKIE ECHO chunk is sent in a packet, it MUST be the first chunk."
+        //= test RFC 9260 §3.3.11: "This chunk MUST precede any DATA chunk sent within the association"
+        //= test RFC 9260 §3.3.12: "This chunk MUST precede any DATA or SACK chunk sent within the association"
+        //= test RFC 9260 §5.1: "but the COOKIE ACK chunk MUST be the first chunk in the packet"
+        //= test RFC 9260 §5.1.5: "however, the COOKIE ACK chunk MUST be the first chunk in the SCTP packet"
+        //= test RFC 9260 §5.1.5: "the COOKIE ACK chunk MUST appear first in the SCTP packet"
         "COOKIE ECHO and COOKIE ACK come first"
     } else if !is_data.is_sorted() {
+        //= test RFC 9260 §6: "Control chunks MUST come before DATA chunks in the packet."
+        //= test RFC 9260 §6.10: "an endpoint MUST place control chunks first in the outbound SCTP packet"
         "control chunks come before DATA"
     } else if count(ChunkType::DATA) > 0 && without_data.iter().any(|kind| count(*kind) > 0) {
+        //= test RFC 9260 §3.3.7: "DATA chunks MUST NOT be bundled with ABORT chunks."
+        //= test RFC 9260 §9.1: "MUST NOT bundle any DATA chunk with the ABORT chunk"
         "ABORT, SHUTDOWN and SHUTDOWN ACK do not share a packet with DATA"
     } else if count(ChunkType::SACK) > 1 {
+        //= test RFC 9260 §6.7: "the endpoint MUST send only one SACK chunk"
         "one SACK is enough"
     } else if chunks.iter().rev().skip(1).any(|chunk| chunk.chunk_type == ChunkType::ABORT) {
+        //= test RFC 9260 §3.3.7: "but they MUST be placed before the ABORT chunk in the SCTP packet"
         "what follows an ABORT is not read"
     } else if !tsns.is_sorted_by(|a, b| (b.wrapping_sub(*a) as i32) > 0) {
+        //= test RFC 9260 §6.10: "The transmitter MUST transmit DATA chunks within an SCTP packet in increasing order of
+        //= TSN."
         "DATA is in increasing order of TSN"
     } else {
         return Ok(());
@@ -122,16 +159,28 @@ fn check_tag(packet: &Packet<'_>, chunks: &[RawChunk<'_>], sending: &Sending<'_>
     let tag = packet.verification_tag;
     let first = &chunks[0];
     let what = if first.chunk_type == ChunkType::INIT {
+        //= test RFC 9260 §3.1: "A packet containing an INIT chunk MUST have a zero Verification Tag."
+        //= test RFC 9260 §8.5.1: "The sender MUST set the Verification Tag of the packet to 0."
         if tag == 0 { return Ok(()) } else { "an INIT has tag 0" }
     } else if tag == 0 {
         "only an INIT has tag 0"
     } else if is_reflected(first) {
+        //= test RFC 9260 §3.1: "A packet containing a SHUTDOWN COMPLETE chunk with the T bit set MUST have the
+        //= Verification Tag copied from the packet with the SHUTDOWN ACK chunk."
         if sending.answering == Some(tag) { return Ok(()) } else { "the T bit reflects the tag of what is answered" }
     } else if first.chunk_type == ChunkType::ABORT && sending.answering == Some(0) {
         // The answer to an INIT that is refused carries the INIT's Initiate Tag, which nobody needs to have announced.
         return Ok(());
     } else {
         match (sending.announced.get(&tag), sending.to) {
+            //= test RFC 9260 §3.1: "On transmit, the value of the Verification Tag MUST be set to the value of the
+            //= Initiate Tag received from the peer endpoint"
+            //= test RFC 9260 §8.5: "the endpoint MUST fill in the Verification Tag field of the outbound packet with
+            //= the tag value in the Initiate Tag parameter"
+            //= test RFC 9260 §3.3.2: "This value MUST be placed into the Verification Tag field of every SCTP packet"
+            //= test RFC 9260 §3.3.3: "This value MUST be placed into the Verification Tag field of every SCTP packet"
+            //= test RFC 9260 §8.5.1: "When sending a COOKIE ECHO chunk, the endpoint MUST use the value of the Initiate
+            //= Tag received in the INIT ACK chunk."
             (Some(announced), Some(to)) if announced.node == to && announced.port == packet.destination_port => {
                 return Ok(());
             }
