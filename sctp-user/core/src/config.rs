@@ -49,6 +49,10 @@ pub struct EndpointConfig {
     /// Most answers without an association (INIT ACK, ABORT …) that wait for `poll_transmit`; more are not sent, and counted.
     /// Default 1024.
     pub max_pending_answers: usize,
+    /// Bytes by which the receive and send buffers of all associations together may grow beyond what each begins with
+    /// ([`AssociationConfig::max_receive_buffer`], [`AssociationConfig::max_send_buffer`]). Who asks first gets it; it comes back when
+    /// the association ends. Default 256 MiB.
+    pub buffer_memory: usize,
     /// Most events that wait for `poll_event`. Only those that a peer could provoke without end ([`Event::RemoteError`],
     /// [`Event::PathChanged`]) are dropped beyond it. Default 65 536.
     ///
@@ -72,6 +76,7 @@ impl Default for EndpointConfig {
             max_spent_cookies: 65_536,
             out_of_the_blue: OutOfTheBluePolicy::Answer,
             max_pending_answers: 1024,
+            buffer_memory: 256 << 20,
             max_pending_events: 65_536,
         }
     }
@@ -150,15 +155,22 @@ pub struct AssociationConfig {
     pub outbound_streams: u16,
     /// Most inbound streams to grant, 1 to 65 535; memory is used only for streams that are. Default 2048.
     pub max_inbound_streams: u16,
-    /// Receive buffer in bytes: what a_rwnd announces when the application has read everything (RFC 9260 §6.2). At least
-    /// 4380. Default 1 MiB.
+    /// Receive buffer in bytes at first: what INIT and INIT ACK announce (a_rwnd, RFC 9260 §6.2). At least 4380. Default 1 MiB.
     ///
     /// A peer that overruns its window, or that sends tiny messages which cost more memory than they carry, can occupy at
     /// most twice as much before its packets are dropped.
     pub receive_buffer: usize,
-    /// Send buffer in bytes: how much may wait or be unacknowledged before `send` refuses more. A message counts 64 bytes
+    /// How far the receive buffer may grow, in bytes: to twice of what the application takes in a round trip, so that the window is
+    /// never what limits a peer on a long fat path. It does not shrink, for a window once announced must not be taken back. 0,
+    /// or less than [`receive_buffer`](Self::receive_buffer), means that it does not grow: so in the profiles, because RFC 9260 §6.2 C has
+    /// a_rwnd rise by what is released only, and because signalling needs no more. Default 16 MiB, at most 1 GiB.
+    pub max_receive_buffer: usize,
+    /// Send buffer in bytes at first: how much may wait or be unacknowledged before `send` refuses more. A message counts 64 bytes
     /// beside its own. One is always taken when the buffer is empty. Default 1 MiB.
     pub send_buffer: usize,
+    /// How far the send buffer may grow, in bytes: to twice the congestion window, when `send` would have to refuse. 0, or less
+    /// than [`send_buffer`](Self::send_buffer), means that it does not grow: so in the profiles. Default 16 MiB, at most 1 GiB.
+    pub max_send_buffer: usize,
     /// Longest message that may be sent or received, in bytes. Default 256 KiB. A longer one from the peer ends the
     /// association (it could never be delivered).
     pub max_message_size: usize,
@@ -218,12 +230,20 @@ pub struct AssociationConfig {
     /// Most new packets that one event may send, on top of what is in flight ("Max.Burst", RFC 9260 §6.1 D). Default 10; the
     /// RFC suggests 4, from a time of shorter queues.
     pub max_burst: u32,
+    /// Spread packets with DATA over the round trip instead of sending them as the window opens: each path at `pacing` percent of
+    /// cwnd / SRTT, with bursts of up to [`max_burst`](Self::max_burst) packets. 100 to 1000; 125 leaves the window room to grow.
+    /// `None` leaves it to the SACKs. Default none.
+    pub pacing: Option<u16>,
     /// Tell by [`Event::SenderDry`] whenever everything sent has been acknowledged. Default false.
     ///
     /// [`Event::SenderDry`]: crate::Event::SenderDry
     pub notify_sender_dry: bool,
     /// The congestion controller.
     pub congestion: CongestionAlgorithm,
+    /// Offer ECN and use it if the peer does too: routers then mark packets where they would have to drop them (RFC 3168), and the
+    /// window shrinks without a loss. Default true; false in [`rfc`](Self::rfc), for RFC 9260 only reserves the codepoints ("for future
+    /// use", §3.2.2, §3.3.2) and leaves out the procedure, which is that of RFC 4960 Appendix A.
+    pub ecn: bool,
 
     /// PMTU assumed for a path at first, in bytes with the IP header; 576 to 65 535. Default 1500.
     pub path_mtu: u16,
@@ -245,7 +265,15 @@ pub struct AssociationConfig {
 
 impl Default for AssociationConfig {
     fn default() -> Self {
-        Self { rto_min: Duration::from_millis(300), max_burst: 10, heartbeat_max_burst: 4, ..Self::rfc() }
+        Self {
+            rto_min: Duration::from_millis(300),
+            max_burst: 10,
+            heartbeat_max_burst: 4,
+            ecn: true,
+            max_receive_buffer: 16 << 20,
+            max_send_buffer: 16 << 20,
+            ..Self::rfc()
+        }
     }
 }
 
@@ -256,7 +284,9 @@ impl AssociationConfig {
             outbound_streams: 32,
             max_inbound_streams: 2048,
             receive_buffer: 1 << 20,
+            max_receive_buffer: 0,
             send_buffer: 1 << 20,
+            max_send_buffer: 0,
             max_message_size: 256 << 10,
             rto_initial: Duration::from_secs(1),
             rto_min: Duration::from_secs(1),
@@ -276,8 +306,10 @@ impl AssociationConfig {
             scheduler: StreamScheduler::FirstCome,
             nagle: false,
             max_burst: 4,
+            pacing: None,
             notify_sender_dry: false,
             congestion: CongestionAlgorithm::NewReno,
+            ecn: false,
             path_mtu: 1500,
             max_paths: 8,
             max_gaps: 256,
@@ -301,6 +333,7 @@ impl AssociationConfig {
             heartbeat_interval: Some(Duration::from_secs(5)),
             heartbeat_max_burst: 4,
             sack_delay: Duration::from_millis(100),
+            ecn: true,
             ..Self::rfc()
         }
     }
@@ -321,6 +354,7 @@ impl AssociationConfig {
             heartbeat_interval: Some(Duration::from_secs(1)),
             heartbeat_max_burst: 4,
             sack_delay: Duration::from_millis(40),
+            ecn: true,
             ..Self::rfc()
         }
     }
@@ -347,6 +381,8 @@ impl AssociationConfig {
             "4380 bytes (RFC 9260 §6 asks for 1500 at least) to 1 GiB",
         )?;
         check((1..=1 << 30).contains(&self.send_buffer), "send_buffer", "1 byte to 1 GiB")?;
+        check(self.max_receive_buffer <= 1 << 30, "max_receive_buffer", "up to 1 GiB")?;
+        check(self.max_send_buffer <= 1 << 30, "max_send_buffer", "up to 1 GiB")?;
         check(
             (1..=self.receive_buffer / 4 * 3).contains(&self.max_message_size),
             "max_message_size",
@@ -373,6 +409,7 @@ impl AssociationConfig {
                 "potentially_failed_max_retransmits or more, or path_max_retransmits or more if that is none (RFC 7829 §5)",
             )?;
         }
+        check(self.pacing.is_none_or(|k| (100..=1000).contains(&k)), "pacing", "100 to 1000 percent, or none")?;
         check(self.path_mtu >= 576, "path_mtu", "576 to 65535")?;
         check((1..=255).contains(&self.max_paths), "max_paths", "1 to 255")?;
         check((1..=8192).contains(&self.max_gaps), "max_gaps", "1 to 8192")?;
@@ -423,6 +460,9 @@ pub enum CongestionAlgorithm {
     /// RFC 9260 §7.2: slow start, congestion avoidance, fast recovery as NewReno.
     #[default]
     NewReno,
+    /// CUBIC (RFC 9438): the window grows with time rather than with round trips, which fills long fat paths. It gives way less on
+    /// a loss (to 0.7 of the window) and grows faster than RFC 9260 §7.2 lets SCTP by itself, so it has to be asked for.
+    Cubic,
 }
 
 #[cfg(test)]

@@ -40,4 +40,4 @@ pub use event::{CloseReason, Discard, Event, Handled, PathInfo, PathState, PeerC
 pub use id::AssociationId;
 pub use message::{Message, ReceivedMessage};
 pub use sctp_common::cookie::CookieSecret;
-pub use stats::{AssociationState, AssociationStats};
+pub use stats::{AssociationState, AssociationStats, EcnStats};

@@ -11,7 +11,7 @@ use core::time::Duration;
 use rand::{Rng, RngExt};
 
 use crate::config::AssociationConfig;
-use crate::congestion::{AnyController, Controller};
+use crate::congestion::{AnyController, Controller, Pacer};
 use crate::event::PathState;
 use crate::serial::Tsn;
 use crate::time::Instant;
@@ -33,6 +33,8 @@ pub(crate) struct Path {
     //= RFC 9260 §7.2: "an SCTP sender MUST keep a set of the control variables cwnd, ssthresh, and partial_bytes_acked
     //= for EACH destination address"
     pub(crate) controller: AnyController,
+    /// Spreads packets over the round trip, if that is wanted.
+    pub(crate) pacer: Option<Box<Pacer>>,
     //= RFC 9260 §8.2: "an endpoint SHOULD keep an error counter for each of the destination transport addresses"
     /// Consecutive timeouts and unanswered heartbeats (§8.2).
     pub(crate) error_count: u32,
@@ -108,6 +110,7 @@ impl Path {
             state,
             rtt: RttEstimator::new(config),
             controller: AnyController::new(config.congestion, 0, address.is_ipv4()),
+            pacer: config.pacing.map(|percent| Box::new(Pacer::new(percent))),
             error_count: 0,
             t3: None,
             heartbeat: Heartbeat::new(config.heartbeat_interval),
@@ -175,7 +178,14 @@ impl Path {
         if idle > rto {
             let periods = idle.as_nanos() / rto.as_nanos().max(1);
             self.controller.on_idle(u32::try_from(periods).unwrap_or(u32::MAX));
+            // This much idle time has been reckoned with, even if nothing is sent now.
+            self.last_data = now;
         }
+    }
+
+    /// Whether pacing lets a packet with DATA go now.
+    pub(crate) fn is_in_pace(&self, now: Instant) -> bool {
+        self.pacer.as_ref().is_none_or(|pacer| pacer.earliest() <= now)
     }
 
     /// The time to the next HEARTBEAT of an idle path: RTO + HB.interval, with jitter of ±50 % of the RTO (§8.3).

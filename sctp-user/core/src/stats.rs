@@ -87,3 +87,12 @@ pub struct AssociationStats {
     /// Packets dropped because their chunks were cut or bundled wrongly.
     pub malformed_packets: u64,
 }
+
+/// What an association that uses ECN has counted (RFC 3168; RFC 4960 Appendix A).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EcnStats {
+    /// Packets with new DATA that came marked "congestion experienced".
+    pub marks: u64,
+    /// Times that a congestion window was reduced because the peer echoed such a mark (ECNE).
+    pub reductions: u64,
+}

@@ -20,4 +20,6 @@ pub(crate) enum Timer {
     T3Rtx(usize),
     /// When to send a HEARTBEAT on this path, or to count the last one as unanswered.
     Heartbeat(usize),
+    /// When DATA that waits for its turn by pacing may go on this path.
+    Pacing(usize),
 }

@@ -12,7 +12,7 @@ use sctp_core::wire::{
     Abort, CauseList, Checksum, CommonHeader, DataFlags, DataHeader, Emit, GapAckBlock, HeartbeatAck, Init, Packet,
     ParameterList, Sack, Shutdown, ShutdownComplete, Writer,
 };
-use sctp_core::{AssociationConfig, AssociationState};
+use sctp_core::{AssociationConfig, AssociationState, Ecn};
 
 use sim::ledger::{FlowEnd, Ledger};
 use sim::network::{Fate, LinkConfig, Loss, Network};
@@ -40,7 +40,8 @@ fn send_many(config: LinkConfig, count: u64) -> (Vec<Fate>, Vec<(Instant, Bytes)
     network.lay(ip(A), ip(B), config);
     let mut arrivals = Vec::new();
     let packet = |at: u64| Bytes::from(at.to_be_bytes().repeat(100));
-    let fates = (0..count).map(|at| network.carry(ms(at), ip(A), ip(B), &packet(at), &mut arrivals)).collect();
+    let fates =
+        (0..count).map(|at| network.carry(ms(at), ip(A), ip(B), (&packet(at), Ecn::NotEct), &mut arrivals)).collect();
     (fates, arrivals.into_iter().map(|arrival| (arrival.at, arrival.bytes)).collect())
 }
 

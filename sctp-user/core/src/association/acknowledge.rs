@@ -26,7 +26,7 @@ impl Association {
         let recovering = self.sender.fast_recovery.is_some();
         match self.sender.outstanding.acknowledge(cumulative, blocks, recovering) {
             Ok(outcome) => {
-                self.sender.a_rwnd = sack.a_rwnd as usize;
+                self.sender.a_rwnd = sack.a_rwnd;
                 self.acknowledged(outcome, cx);
             }
             Err(_) => self.never_sent(cx),
@@ -63,6 +63,9 @@ impl Association {
             self.sender.fast_recovery = None;
         }
         //= RFC 9260 §7.2.4: "the cwnd adjustment rules defined in Sections 7.2.1 and 7.2.2 MUST be applied first"
+        if self.ecn.is_some() {
+            self.forget_heeded();
+        }
         // After the window has grown, as the note at the end of §7.2.4 wants it.
         if outcome.lost {
             self.enter_fast_recovery();
@@ -76,7 +79,7 @@ impl Association {
             self.error_count = 0;
         }
         self.update_window_probe(outcome);
-        if self.sender.release(outcome.released, &self.config) {
+        if self.sender.release(outcome.released) {
             self.emit(cx, Event::Writable);
         }
         if self.sender.is_empty() {
@@ -105,6 +108,8 @@ impl Association {
                 window_used: path.window_full || flight.before >= path.controller.window(),
                 in_fast_recovery: recovering,
                 all: flight.bytes == 0,
+                now: cx.now,
+                srtt: path.rtt.srtt().unwrap_or_default(),
             });
         }
         if flight.bytes == 0 {
@@ -134,12 +139,16 @@ impl Association {
         if self.sender.fast_recovery.is_some() {
             return;
         }
+        // A router may have marked packets of this window before others were lost (RFC 3168 §6.1.2).
+        let heeded = self.sender.outstanding.first_lost().is_some_and(|(tsn, _)| self.has_heeded(tsn));
         for at in 0..self.paths.len() {
             if self.sender.outstanding.flight(at).lost > 0 {
                 let path = &mut self.paths[at];
-                path.controller.on_loss();
                 //= RFC 9260 §7.2.4: "the sender SHOULD ignore the value of cwnd and SHOULD NOT delay retransmission for
                 //= this single packet"
+                if !heeded {
+                    path.controller.on_congestion();
+                }
                 path.fast_retransmit = true;
             }
         }

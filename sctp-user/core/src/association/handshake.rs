@@ -5,6 +5,7 @@ use core::time::Duration;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use sctp_common::cookie::flags;
 use smallvec::SmallVec;
 
 use super::collision::{self, Collision, CookieTags, OwnTags};
@@ -58,6 +59,8 @@ pub(crate) struct PeerParameters<'a> {
     pub(crate) cookie_extension: Duration,
     /// The address types that the peer can use.
     pub(crate) types: SupportedAddressTypes,
+    /// The peer is capable of ECN.
+    pub(crate) ecn: bool,
     /// Those that are not recognized and ask to be reported.
     pub(crate) unrecognized: SmallVec<[RawParameter<'a>; 4]>,
 }
@@ -105,6 +108,7 @@ impl<'a> PeerParameters<'a> {
                 Parameter::CookiePreservative { increment_ms } => {
                     read.cookie_extension = Duration::from_millis(increment_ms.into());
                 }
+                Parameter::EcnCapable => read.ecn = true,
                 //= RFC 9260 §5.1.2: "then the address family that is not listed in the 'Supported Address Types'
                 //= parameter SHOULD also be considered as supported by the receiver of the INIT chunk"
                 //= RFC 9260 §5.1.2: "The receiver of the INIT chunk SHOULD NOT respond with any kind of error
@@ -191,6 +195,8 @@ impl Association {
         let mut association = Self::new(new, cookie.source, State::Established, cx.now);
         association.accepted = true;
         association.adopt(cookie, cx.now);
+        // From our INIT ACK to the COOKIE ECHO. Too rough for the RTO, for either may have been sent again.
+        association.receiver.set_handshake_time(cx.now - cookie.created);
         let Self { outbound_streams, inbound_streams, .. } = association;
         association.emit(cx, Event::Accepted { local_port, outbound_streams, inbound_streams });
         association
@@ -214,13 +220,14 @@ impl Association {
             local_addresses,
             bound,
             state,
-            paths: Paths::new(path, limits.max_packet),
+            paths: Paths::new(path, limits.max_packet()),
             error_count: 0,
             outbound_streams: config.outbound_streams,
             inbound_streams: 0,
             shutdown_requested: false,
             accepted: false,
             ended_mutually: false,
+            ecn: None,
             sender: Sender::new(new.local_initial_tsn, &config),
             receiver: Receiver::new(Tsn(0), &config),
             control: VecDeque::new(),
@@ -242,6 +249,9 @@ impl Association {
         }
         if let Some(types) = supported_types(&self.local_addresses) {
             parameters.push(Parameter::SupportedAddressTypes(types));
+        }
+        if self.config.ecn {
+            parameters.push(Parameter::EcnCapable);
         }
         if let State::CookieWait(CookieWait { cookie_extension_ms: increment_ms @ 1.., .. }) = self.state {
             parameters.push(Parameter::CookiePreservative { increment_ms });
@@ -304,7 +314,8 @@ impl Association {
         self.inbound_streams = init.outbound_streams.min(self.config.max_inbound_streams);
         let refused = self.sender.queue.limit_streams(self.outbound_streams);
         self.report_unsent(refused, cx);
-        self.sender.a_rwnd = init.a_rwnd as usize;
+        self.sender.a_rwnd = init.a_rwnd;
+        self.ecn = (self.config.ecn && parameters.ecn).then(Box::default);
         self.receiver = Receiver::new(init.initial_tsn, &self.config);
 
         let unrecognized: SmallVec<[Parameter<'_>; 4]> =
@@ -497,7 +508,8 @@ impl Association {
         self.peer_tag = cookie.peer_tag;
         self.outbound_streams = cookie.outbound_streams;
         self.inbound_streams = cookie.inbound_streams;
-        self.sender.a_rwnd = cookie.peer_window as usize;
+        self.sender.a_rwnd = cookie.peer_window;
+        self.ecn = (cookie.flags & flags::ECN != 0).then(Box::default);
         self.receiver.restart(cookie.peer_initial_tsn, &self.config);
         // "the only CONFIRMED address is the address to which the packet containing the INIT ACK chunk was sent" (§5.4).
         if let Some(at) = self.add_path(cookie.source, PathState::Active, now) {
@@ -553,7 +565,7 @@ impl Association {
         self.fail_all_data(cx);
         self.local_tag = cookie.local_tag;
         self.local_initial_tsn = cookie.local_initial_tsn;
-        self.sender = Sender::new(cookie.local_initial_tsn, &self.config);
+        self.sender.restart(cookie.local_initial_tsn, &self.config);
         // All paths are new.
         //= RFC 9260 §5.2.4: "All the congestion control parameters (e.g., cwnd, ssthresh) related to this peer MUST be
         //= reset to their initial values"
@@ -561,7 +573,7 @@ impl Association {
         if self.bound {
             path.source = super::closest(&self.local_addresses, cookie.source);
         }
-        self.paths = Paths::new(path, self.limits.max_packet);
+        self.paths = Paths::new(path, self.limits.max_packet());
         self.error_count = 0;
         self.control.clear();
         self.shutdown_requested = false;

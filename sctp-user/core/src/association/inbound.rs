@@ -12,7 +12,7 @@ use crate::event::Event;
 use crate::wire::{
     Abort, Cause, CauseCode, Chunk, ChunkError, ChunkType, CommonHeader, Data, ErrorChunk, InitError, Packet, RawChunk,
 };
-use crate::{CloseReason, PayloadSource};
+use crate::{CloseReason, Ecn, PayloadSource};
 
 /// Most bytes of something not recognized that are sent back.
 const MAX_REPORTED: usize = 512;
@@ -22,6 +22,7 @@ pub(crate) struct Inbound<'a, 'b> {
     pub(crate) packet: Packet<'a>,
     pub(crate) source: IpAddr,
     pub(crate) destination: IpAddr,
+    pub(crate) ecn: Ecn,
     pub(crate) payload: &'b mut dyn PayloadSource,
     /// The first chunk has been processed: a COOKIE ECHO, which the endpoint looks at.
     pub(crate) skip_first: bool,
@@ -37,7 +38,7 @@ enum Walk {
 impl Association {
     /// A packet has come.
     pub(crate) fn handle_packet(&mut self, inbound: Inbound<'_, '_>, cx: &mut Context<'_>) {
-        let Inbound { packet, source, destination, payload, skip_first } = inbound;
+        let Inbound { packet, source, destination, ecn, payload, skip_first } = inbound;
         self.stats.packets_received += 1;
         self.stats.bytes_received += packet.bytes().len() as u64;
         let path = self.paths.find(source);
@@ -69,8 +70,12 @@ impl Association {
             if summary.is_repeated() {
                 self.data_repeated(at, cx);
             }
+            if ecn == Ecn::Ce && summary.accepted {
+                self.note_congestion_mark(&packet);
+            }
             let is_full = packet.bytes().len() >= self.paths.max_packet(at) / 2;
             self.receiver.end_packet(summary, is_full, at, cx.now, &self.config);
+            self.receiver.tune(cx.now, self.paths[at].rtt.srtt(), &self.config);
             self.answer_data_with_shutdown(at, cx);
         }
     }
@@ -134,7 +139,9 @@ impl Association {
                     return Walk::Stop;
                 }
             }
-            // ECN is not negotiated; padding is padding.
+            Chunk::Ecne(ecne) => self.handle_ecne(ecne),
+            Chunk::Cwr(cwr) => self.handle_cwr(cwr),
+            // Padding is padding.
             _ => {}
         }
         Walk::Next
@@ -268,7 +275,7 @@ impl Association {
                     header,
                     &Abort { tag_reflected: true, causes: [Cause::InvalidMandatoryParameter][..].into() },
                     self.limits.checksum,
-                    self.limits.max_packet,
+                    self.limits.max_packet(),
                 );
                 self.farewell = abort.map(Box::new);
                 self.close(reason, cx);

@@ -12,6 +12,7 @@
 //! | `collision` | table 12: COOKIE ECHO when the association exists (§5.2.4) |
 //! | `inbound` | packets and chunks in, by state |
 //! | `acknowledge` | SACKs in: windows, losses, timers (§6.2.1, §7.2) |
+//! | `ecn` | marked packets: ECNE and CWR (RFC 4960 Appendix A) |
 //! | `outbound` | packets out: what goes where, bundling (§6.1, §6.10) |
 //! | `receiver`, `sender` | DATA on either side |
 //! | `timeouts` | what each timer does when it expires |
@@ -20,6 +21,7 @@
 
 mod acknowledge;
 pub(crate) mod collision;
+mod ecn;
 mod handshake;
 mod inbound;
 mod outbound;
@@ -37,6 +39,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rand::rngs::StdRng;
 
+use self::ecn::EcnState;
 use self::receiver::Receiver;
 use self::sender::Sender;
 use self::state::State;
@@ -48,7 +51,7 @@ use crate::path::{Path, Paths};
 use crate::serial::Tsn;
 use crate::time::Instant;
 use crate::wire::Checksum;
-use crate::{AssociationId, AssociationState, AssociationStats, Message, ReceivedMessage, SendError};
+use crate::{AssociationId, AssociationState, AssociationStats, EcnStats, Message, ReceivedMessage, SendError};
 
 pub(crate) use self::handshake::{NewAssociation, PeerParameters, in_scope, is_unicast};
 pub(crate) use self::inbound::Inbound;
@@ -90,6 +93,8 @@ pub struct Association {
     accepted: bool,
     /// It has ended in a way that both sides know of.
     ended_mutually: bool,
+    /// If both sides are capable of ECN: where it stands.
+    ecn: Option<Box<EcnState>>,
     sender: Sender,
     receiver: Receiver,
     /// Control chunks that wait, in the order in which they go.
@@ -103,8 +108,15 @@ pub struct Association {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     /// Most bytes of an SCTP packet.
-    pub(crate) max_packet: usize,
+    pub(crate) max_packet: u16,
     pub(crate) checksum: Checksum,
+}
+
+impl Limits {
+    /// Most bytes of an SCTP packet.
+    pub(crate) fn max_packet(&self) -> usize {
+        self.max_packet.into()
+    }
 }
 
 /// What methods are given that act on the world outside of the association.
@@ -221,9 +233,19 @@ impl Association {
         self.path_info(self.paths.primary())
     }
 
+    /// Whether both sides are capable of ECN, so that DATA is sent as ECN-capable transport (RFC 3168).
+    pub fn uses_ecn(&self) -> bool {
+        self.ecn.is_some()
+    }
+
+    /// What ECN has counted; `None` if it is not used.
+    pub fn ecn_stats(&self) -> Option<EcnStats> {
+        self.ecn.as_ref().map(|ecn| ecn.stats)
+    }
+
     /// Bytes that the send buffer has left. (A message counts 64 bytes beside its own.)
     pub fn send_buffer_free(&self) -> usize {
-        self.sender.free(&self.config)
+        self.sender.free()
     }
 
     /// Bytes that wait or are not acknowledged for good, as the send buffer counts them.
@@ -244,6 +266,16 @@ impl Association {
     /// What the peer's receive buffer has left, in bytes, as far as we know (rwnd).
     pub fn peer_window(&self) -> usize {
         self.sender.peer_window()
+    }
+
+    /// Size of the receive buffer in bytes, as far as it has grown.
+    pub fn receive_buffer(&self) -> usize {
+        self.receiver.buffer()
+    }
+
+    /// Size of the send buffer in bytes, as far as it has grown.
+    pub fn send_buffer(&self) -> usize {
+        self.sender.buffer()
     }
 
     /// Bytes of user data that have been received and not been taken by the application.
@@ -352,9 +384,33 @@ impl Association {
         Ok(())
     }
 
+    /// By how many bytes the receive buffer ought to grow.
+    pub(crate) fn receive_growth(&self) -> usize {
+        self.receiver.growth()
+    }
+
+    /// By how many bytes the send buffer ought to grow: to twice the window of the path that DATA goes to.
+    pub(crate) fn send_growth(&self) -> usize {
+        let window = self.paths[self.paths.for_data()].controller_window() as usize;
+        (2 * window).min(self.config.max_send_buffer).saturating_sub(self.sender.buffer())
+    }
+
+    pub(crate) fn enlarge_receive_buffer(&mut self, by: usize) {
+        self.receiver.enlarge(by);
+    }
+
+    pub(crate) fn enlarge_send_buffer(&mut self, by: usize) {
+        self.sender.enlarge(by);
+    }
+
+    /// Bytes by which both buffers have grown.
+    pub(crate) fn grown(&self) -> usize {
+        self.receiver.buffer() - self.config.receive_buffer + self.sender.buffer() - self.config.send_buffer
+    }
+
     /// Gives the next message to the application.
     pub(crate) fn recv(&mut self) -> Option<ReceivedMessage> {
-        self.receiver.pop(&self.config)
+        self.receiver.pop()
     }
 
     /// Whether taking a message has made a SACK due.
@@ -451,7 +507,7 @@ impl Association {
         self.report_unsent(failed, cx);
         self.report_unsent(begun, cx);
         let used = self.sender.buffered();
-        self.sender.release(used, &self.config);
+        self.sender.release(used);
     }
 }
 

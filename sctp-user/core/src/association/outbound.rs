@@ -9,10 +9,13 @@ use super::sender::WindowProbe;
 use super::state::State;
 use super::{Association, Control, QueuedControl};
 use crate::answer::Encoded;
+use crate::congestion::Controller;
 use crate::data::outstanding::{DATA_CHUNK_HEADER, OutboundChunk};
 use crate::serial::Tsn;
 use crate::time::Instant;
-use crate::wire::{Chunk, CommonHeader, CookieEcho, DataFlags, DataHeader, Heartbeat, Sack, Shutdown, Writer, padded};
+use crate::wire::{
+    Chunk, CommonHeader, CookieEcho, Cwr, DataFlags, DataHeader, Ecne, Emit, Heartbeat, Sack, Shutdown, Writer, padded,
+};
 use crate::{Ecn, Transmit};
 
 /// A message that is cut anyway is not cut into less than this to fill up a packet.
@@ -35,6 +38,16 @@ enum Bundle {
     Closed,
 }
 
+/// The DATA of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wrote {
+    Nothing,
+    /// All of it for the first time.
+    New,
+    /// Some of it has been sent before: not ECN-capable, so that a congested router drops it (RFC 3168 §6.1.5).
+    Again,
+}
+
 impl Association {
     /// Writes the next packet, if there is one to be sent now.
     pub(crate) fn poll_transmit(&mut self, now: Instant, buf: &mut [u8]) -> Option<Transmit> {
@@ -46,7 +59,7 @@ impl Association {
         loop {
             let path = match self.control.front() {
                 Some(queued) => queued.path,
-                None => match self.data_path() {
+                None => match self.data_path(now) {
                     Some(path) => path,
                     None if self.receiver.sack.due && self.may_sack() => self.sack_path(),
                     None => {
@@ -55,8 +68,8 @@ impl Association {
                     }
                 },
             };
-            if let Some(len) = self.write_packet(path, now, buf) {
-                return Some(self.transmit(path, len));
+            if let Some((len, ecn)) = self.write_packet(path, now, buf) {
+                return Some(self.transmit(path, len, ecn));
             }
             // The control chunk at the front has no space even in a packet of its own. (Nothing else gets so far without some.)
             if self.control.pop_front().is_none() {
@@ -96,13 +109,13 @@ impl Association {
     }
 
     /// A packet of `len` bytes has been written for a path.
-    fn transmit(&mut self, path: usize, len: usize) -> Transmit {
+    fn transmit(&mut self, path: usize, len: usize, ecn: Ecn) -> Transmit {
         self.stats.packets_sent += 1;
         self.stats.bytes_sent += len as u64;
         let path = &self.paths[path];
         //= RFC 9260 §5.1.2: "The receiver SHOULD use only these transport addresses as destination transport addresses
         //= when sending subsequent packets to its peer."
-        Transmit { source: path.source, destination: path.address, len, ecn: Ecn::NotEct, association: Some(self.id) }
+        Transmit { source: path.source, destination: path.address, len, ecn, association: Some(self.id) }
     }
 
     /// Writes a SACK that should have been sent between packets of a batch that has come. The last one, which is due now, goes the
@@ -123,8 +136,12 @@ impl Association {
         writer.chunk(&sack).ok()?;
         self.stats.sacks_sent += 1;
         self.stats.control_chunks_sent += 1;
+        if let Some(lowest_tsn) = self.echo() {
+            // Should it not fit beside so many Gap Ack Blocks, the SACK that is due now has it.
+            let _ = writer.chunk(&Ecne { lowest_tsn });
+        }
         let len = writer.finish(self.limits.checksum);
-        Some(self.transmit(path, len))
+        Some(self.transmit(path, len, Ecn::NotEct))
     }
 
     /// The largest packet for a path: its PMTU; but DATA that was cut before that shrank cannot be cut again, "Instead … IP fragmentation
@@ -137,7 +154,8 @@ impl Association {
         }
     }
 
-    fn write_packet(&mut self, path: usize, now: Instant, buf: &mut [u8]) -> Option<usize> {
+    /// Writes a packet; gives its length and ECN codepoint.
+    fn write_packet(&mut self, path: usize, now: Instant, buf: &mut [u8]) -> Option<(usize, Ecn)> {
         //= RFC 9260 §6.10: "The total size of the resultant SCTP packet MUST be less that or equal to the current
         //= PMTU."
         let max = self.max_packet(path).min(buf.len());
@@ -152,23 +170,33 @@ impl Association {
         //= RFC 9260 §6.10: "When bundling control chunks with DATA chunks, an endpoint MUST place control chunks first
         //= in the outbound SCTP packet."
         let bundle = self.write_control(path, &mut writer, now);
+        let mut ecn = Ecn::NotEct;
         if bundle != Bundle::Closed {
             let with_cookie = bundle == Bundle::CookieEcho;
             let with_data = match with_cookie {
                 true => self.sender.outstanding.has_lost() || !self.sender.queue.is_empty(),
-                false => self.data_path() == Some(path),
+                false => self.data_path(now) == Some(path),
             };
             let sacked = !with_cookie && self.write_sack(path, with_data, &mut writer);
             if with_data {
+                if let Some(ecn) = &mut self.ecn
+                    && let Some(lowest_tsn) = ecn.cwr
+                    && writer.chunk(&Cwr { lowest_tsn }).is_ok()
+                {
+                    ecn.cwr = None;
+                }
                 let wrote = self.write_data(path, with_cookie, &mut writer, now);
+                if wrote == Wrote::New && self.ecn.is_some() && !with_cookie {
+                    ecn = Ecn::Ect0;
+                }
                 if sacked {
-                    self.receiver.sacked(wrote);
+                    self.receiver.sacked(wrote != Wrote::Nothing);
                 }
             } else if sacked {
                 self.receiver.sacked(false);
             }
         }
-        (!writer.is_empty()).then(|| writer.finish(self.limits.checksum))
+        (!writer.is_empty()).then(|| (writer.finish(self.limits.checksum), ecn))
     }
 
     /// Writes the control chunks for `path` that wait at the front.
@@ -260,19 +288,28 @@ impl Association {
         }
         let due = sack.due;
         let duplicates = self.receiver.tracker.duplicates().len();
-        let Some(room) = writer.remaining().checked_sub(SACK_HEADER + 4 * duplicates) else { return false };
+        let echo = self.echo().map(|lowest_tsn| Ecne { lowest_tsn });
+        let fixed = SACK_HEADER + 4 * duplicates + echo.map_or(0, |echo| echo.length());
+        let Some(room) = writer.remaining().checked_sub(fixed) else { return false };
         //= RFC 9260 §6.7: "the endpoint MUST send only one SACK chunk"
         //= RFC 9260 §6.2: "The SCTP endpoint MUST report as many Gap Ack Blocks as can fit in a single SACK chunk"
         let blocks = self.receiver.tracker.gap_count().min(room / 4);
         if with_data && !due {
             // It can wait, so it must not push the DATA out of the packet.
-            let size = SACK_HEADER + 4 * (duplicates + blocks);
+            let size = fixed + 4 * blocks;
             if self.first_data_size() + size > writer.remaining() {
                 return false;
             }
         }
+        if let Some(echo) = echo {
+            // Before the SACK, so that its TSN is still outstanding for the sender that looks up its path.
+            if writer.chunk(&echo).is_err() {
+                return false;
+            }
+            self.stats.control_chunks_sent += 1;
+        }
         //= RFC 9260 §6.2: "the data receiver SHOULD place the current value of a_rwnd into the a_rwnd field"
-        let a_rwnd = self.receiver.announce_window(&self.config);
+        let a_rwnd = self.receiver.announce_window();
         let sack = Sack {
             cumulative_tsn_ack: self.receiver.tracker.cumulative(),
             a_rwnd,
@@ -288,7 +325,7 @@ impl Association {
     }
 
     /// Fills the packet with DATA: first what is to be sent again (§6.1 C), then what is new.
-    fn write_data(&mut self, path: usize, with_cookie: bool, writer: &mut Writer<'_>, now: Instant) -> bool {
+    fn write_data(&mut self, path: usize, with_cookie: bool, writer: &mut Writer<'_>, now: Instant) -> Wrote {
         let before = writer.len();
         if self.sender.outstanding.flight(path).bytes == 0 {
             //= RFC 9260 §6.1: "Also note that the cwnd SHOULD be adjusted according to Section 7.2.1."
@@ -299,7 +336,9 @@ impl Association {
         //= RFC 9260 §6.10: "The transmitter MUST transmit DATA chunks within an SCTP packet in increasing order of
         //= TSN."
         let all_again = self.write_lost(path, writer, now);
+        let mut wrote = Wrote::New;
         if writer.len() > before {
+            wrote = Wrote::Again;
             self.paths[path].fast_retransmit = false;
         }
         // What is sent again may ignore cwnd (§7.2.4 item 3); what is new may not, though it would fit the packet (§6.1 B).
@@ -315,13 +354,23 @@ impl Association {
             }
         }
         if writer.len() == before {
-            return false;
+            return Wrote::Nothing;
         }
         self.paths[path].last_data = now;
+        self.keep_pace(path, writer.len(), now);
         if !with_cookie {
             self.start_t3(path, now);
         }
-        true
+        wrote
+    }
+
+    /// A packet of `len` bytes with DATA is being sent: with pacing, the next has to wait for its turn.
+    fn keep_pace(&mut self, path: usize, len: usize, now: Instant) {
+        let burst = self.paths.max_packet(path).saturating_mul(self.config.max_burst as usize);
+        let path = &mut self.paths[path];
+        if let (Some(pacer), Some(srtt)) = (&mut path.pacer, path.rtt.srtt()) {
+            pacer.sent(now, len, path.controller.window(), srtt, burst);
+        }
     }
 
     /// Writes chunks that are marked for retransmission and go to `path`. True if none is left.
@@ -429,7 +478,14 @@ impl Association {
     }
 
     /// The path that DATA can be sent on now.
-    fn data_path(&self) -> Option<usize> {
+    fn data_path(&self, now: Instant) -> Option<usize> {
+        let path = self.willing_path()?;
+        // A fast retransmission is not delayed (§7.2.4 item 3).
+        (self.paths[path].is_in_pace(now) || self.paths[path].fast_retransmit).then_some(path)
+    }
+
+    /// The path that windows and Max.Burst let DATA be sent on.
+    fn willing_path(&self) -> Option<usize> {
         if !self.state.may_send_data() {
             return None;
         }
@@ -517,11 +573,18 @@ impl Association {
         //= from which the last DATA chunk was received"
         //= RFC 9260 §6.4: "an endpoint SHOULD NOT vary the destination transport address of a SACK chunk when it
         //= receives DATA chunks coming from the same source address"
-        self.paths.for_sack(self.receiver.sack.path)
+        self.paths.for_sack(self.receiver.sack.path.into())
     }
 
     /// Nothing more is to be sent now.
     fn sending_stopped(&mut self, now: Instant) {
+        if self.config.pacing.is_some()
+            && let Some(at) = self.willing_path()
+            && let Some(pacer) = &mut self.paths[at].pacer
+        {
+            // Nothing but the schedule holds it.
+            pacer.timer = Some(pacer.earliest());
+        }
         self.sender.burst = 0;
         if !self.may_sack() {
             self.receiver.sack.due = false;

@@ -41,17 +41,35 @@ const QUICK_PACKETS: u8 = 16;
 #[derive(Debug)]
 pub(crate) struct Receiver {
     pub(crate) tracker: TsnTracker,
+    /// Size of the receive buffer, in bytes.
+    buffer: u32,
+    /// From the first DATA on, if the buffer may grow.
+    tuning: Option<Box<Tuning>>,
+    /// From our INIT ACK to the COOKIE ECHO, in microseconds: the round trip as long as nothing of ours has measured it.
+    handshake_time: u32,
     reassembly: Reassembly,
     streams: InboundStreams,
     /// Messages for the application.
     ready: VecDeque<ReceivedMessage>,
     /// Payload that is held: not reassembled, not in order, or not taken by the application.
-    held: usize,
+    held: u32,
     /// Chunks in which it came.
-    held_chunks: usize,
+    held_chunks: u32,
     /// The a_rwnd that was sent last, less what has come since: what the peer believes to be free.
-    credit: usize,
+    credit: u32,
     pub(crate) sack: SackState,
+}
+
+/// How much the application takes in a round trip: twice as much should fit the receive buffer.
+#[derive(Debug, Default)]
+struct Tuning {
+    /// Bytes that the application has taken since `since`.
+    taken: usize,
+    since: Instant,
+    /// When a round trip is over.
+    next: Instant,
+    /// By how many bytes the buffer ought to grow.
+    wanted: usize,
 }
 
 /// Whether a SACK is due.
@@ -70,7 +88,7 @@ pub(crate) struct SackState {
     /// So many lone packets more are acknowledged at once.
     quick: u8,
     /// The path that DATA last came on: where it goes (§6.4).
-    pub(crate) path: usize,
+    pub(crate) path: u8,
     /// SACKs that were due when more DATA came before they could be sent, oldest first.
     owed: VecDeque<OwedSack>,
 }
@@ -93,7 +111,7 @@ pub(crate) struct PacketSummary {
     /// There was one.
     pub(crate) data: bool,
     /// One was new.
-    accepted: bool,
+    pub(super) accepted: bool,
     /// One had been received before.
     duplicate: bool,
     /// One was dropped for want of space.
@@ -127,12 +145,15 @@ impl Receiver {
     pub(crate) fn new(initial: Tsn, config: &AssociationConfig) -> Self {
         Self {
             tracker: TsnTracker::new(initial),
+            buffer: size(config.receive_buffer),
+            tuning: None,
+            handshake_time: 0,
             reassembly: Reassembly::default(),
             streams: InboundStreams::default(),
             ready: VecDeque::new(),
             held: 0,
             held_chunks: 0,
-            credit: config.receive_buffer,
+            credit: size(config.receive_buffer),
             //= RFC 9260 §5.1: "After the reception of the first DATA chunk in an association, the endpoint MUST
             //= immediately respond with a SACK chunk"
             sack: SackState { early: if config.sack_early { EARLY_PACKETS } else { 1 }, ..SackState::default() },
@@ -142,26 +163,79 @@ impl Receiver {
     /// The peer has restarted: everything begins anew, but messages that have arrived whole are kept.
     pub(crate) fn restart(&mut self, initial: Tsn, config: &AssociationConfig) {
         let ready = core::mem::take(&mut self.ready);
+        let buffer = self.buffer;
         *self = Self::new(initial, config);
-        self.held = ready.iter().map(ReceivedMessage::len).sum();
-        self.held_chunks = ready.iter().map(|message| message.payload.len()).sum();
+        self.buffer = buffer;
+        self.held = ready.iter().map(|message| message.len() as u32).sum();
+        self.held_chunks = ready.iter().map(|message| message.payload.len() as u32).sum();
         self.ready = ready;
     }
 
     /// Takes the next message for the application.
-    pub(crate) fn pop(&mut self, config: &AssociationConfig) -> Option<ReceivedMessage> {
+    pub(crate) fn pop(&mut self) -> Option<ReceivedMessage> {
         let message = self.ready.pop_front()?;
         self.uncharge(&message);
+        if let Some(tuning) = &mut self.tuning {
+            tuning.taken += message.len();
+        }
         // The window has opened; tell the peer if it makes a difference (§6.2).
         //= RFC 9260 §6.2: "When the window opens up, an SCTP receiver SHOULD send additional SACK chunks to update the
         //= window even if no new data is received."
         //= RFC 9260 §6.2: "The receiver MUST avoid sending a large number of window updates"
         //= RFC 9260 §6.2: "The data receiver SHOULD notify the data sender in a timely manner of changes in its ability
         //= to receive data."
-        if self.free(config) >= self.credit + config.receive_buffer / 4 {
+        if self.free() >= (self.credit + self.buffer / 4) as usize {
             self.sack.due = true;
         }
         Some(message)
+    }
+
+    /// Size of the receive buffer, in bytes.
+    pub(crate) fn buffer(&self) -> usize {
+        self.buffer as usize
+    }
+
+    /// By how many bytes the receive buffer ought to grow.
+    pub(crate) fn growth(&self) -> usize {
+        self.tuning.as_ref().map_or(0, |tuning| tuning.wanted)
+    }
+
+    /// The receive buffer grows by what it ought to, or as much of it as there is.
+    pub(crate) fn enlarge(&mut self, by: usize) {
+        self.buffer += size(by);
+        if let Some(tuning) = &mut self.tuning {
+            tuning.wanted = 0;
+        }
+    }
+
+    /// How long the handshake took, from our INIT ACK to the COOKIE ECHO.
+    pub(crate) fn set_handshake_time(&mut self, time: Duration) {
+        self.handshake_time = u32::try_from(time.as_micros()).unwrap_or(u32::MAX);
+    }
+
+    /// Finds out, once in a round trip, whether the buffer is too small for the path: it should hold twice what the application takes
+    /// in one, so that the peer's window may double while it starts slowly.
+    pub(crate) fn tune(&mut self, now: Instant, srtt: Option<Duration>, config: &AssociationConfig) {
+        //= RFC 9260 §6.2: "The data receiver SHOULD NOT increment a_rwnd unless it has released bytes from its receive
+        //= buffer."
+        // So it is unless the configuration lets the buffer itself grow.
+        if config.max_receive_buffer <= self.buffer() {
+            return;
+        }
+        let buffer = self.buffer();
+        let tuning = self.tuning.get_or_insert_default();
+        if now < tuning.next {
+            return;
+        }
+        let round_trip = srtt.unwrap_or(Duration::from_micros(self.handshake_time.into())).as_nanos() as u64;
+        let elapsed = (now - tuning.since).as_nanos() as u64;
+        let taken = core::mem::take(&mut tuning.taken);
+        tuning.since = now;
+        tuning.next = now + Duration::from_nanos(round_trip);
+        // Packets may have paused in between; what came in one round trip counts.
+        let in_one = taken as u128 * u128::from(round_trip) / u128::from(elapsed.max(1));
+        let enough = usize::try_from(in_one * 2).unwrap_or(usize::MAX).min(config.max_receive_buffer);
+        tuning.wanted = enough.saturating_sub(buffer);
     }
 
     /// Messages that wait for the application.
@@ -182,30 +256,28 @@ impl Receiver {
 
     /// Bytes of payload that are held for whatever reason.
     pub(crate) fn held(&self) -> usize {
-        self.held
+        self.held as usize
     }
 
     /// Free space in the receive buffer.
     ///
     /// It shrinks by payload, as the peer reckons too, and in the end by what the payload costs: so tiny messages cannot
     /// occupy more than twice the buffer.
-    fn free(&self, config: &AssociationConfig) -> usize {
-        let buffer = config.receive_buffer;
-        let charged = self.held + self.held_chunks * CHUNK_OVERHEAD;
-        //= RFC 9260 §6.2: "The data receiver SHOULD NOT increment a_rwnd unless it has released bytes from its receive
-        //= buffer."
+    fn free(&self) -> usize {
+        let buffer = self.buffer();
+        let charged = self.held() + self.held_chunks as usize * CHUNK_OVERHEAD;
         //= RFC 9260 §6.2: "if the receiver is holding fragmented DATA chunks in a reassembly queue, it SHOULD NOT
         //= increment a_rwnd"
-        buffer.saturating_sub(self.held).min((2 * buffer).saturating_sub(charged))
+        buffer.saturating_sub(self.held()).min((2 * buffer).saturating_sub(charged))
     }
 
     /// The a_rwnd to announce, which is now what the peer reckons with.
-    pub(crate) fn announce_window(&mut self, config: &AssociationConfig) -> u32 {
-        let free = self.free(config);
+    pub(crate) fn announce_window(&mut self) -> u32 {
+        let free = self.free();
         //= RFC 9260 §6.2: "The receiver MUST also have an algorithm for advertising its receive window to avoid
         //= receiver silly window syndrome (SWS)"
-        self.credit = if free < SMALLEST_WINDOW { 0 } else { free };
-        u32::try_from(self.credit).unwrap_or(u32::MAX)
+        self.credit = if free < SMALLEST_WINDOW { 0 } else { size(free) };
+        self.credit
     }
 
     /// Processes a DATA chunk.
@@ -264,9 +336,9 @@ impl Receiver {
         self.tracker.accept(header.tsn);
         summary.accepted = true;
         let len = data.payload.len();
-        self.held += len;
+        self.held += len as u32;
         self.held_chunks += 1;
-        self.credit = self.credit.saturating_sub(len);
+        self.credit = self.credit.saturating_sub(len as u32);
         self.store(data, payload, config)?;
         Ok(Received::Accepted)
     }
@@ -283,7 +355,7 @@ impl Receiver {
     ) {
         let sack = &mut self.sack;
         sack.pending = true;
-        sack.path = path;
+        sack.path = path as u8;
         sack.packets = sack.packets.saturating_add(1);
         //= RFC 9260 §6.2: "the receiver SHOULD NOT delay the sending of the corresponding SACK chunk, i.e., the
         //= receiver SHOULD immediately respond with the corresponding SACK chunk"
@@ -347,7 +419,7 @@ impl Receiver {
         let plain = blocks.is_empty() && duplicates.is_empty();
         let owed = OwedSack {
             cumulative: self.tracker.cumulative(),
-            a_rwnd: self.announce_window(config),
+            a_rwnd: self.announce_window(),
             details: (!plain).then(|| Box::new((blocks, duplicates))),
         };
         self.sack.owed.push_back(owed);
@@ -388,7 +460,7 @@ impl Receiver {
     fn has_room(&self, arrival: Arrival, data: &Data<'_>, config: &AssociationConfig) -> bool {
         // What fills a gap is taken beyond the window, bounded by the number of gaps: it lets other things go.
         let fills = arrival == Arrival::FillsGap || (arrival == Arrival::Next && self.tracker.has_gaps());
-        if !fills && self.free(config) == 0 {
+        if !fills && self.free() == 0 {
             return false;
         }
         data.header.flags.is_unfragmented()
@@ -452,13 +524,18 @@ impl Receiver {
         let ready = &mut self.ready;
         if !self.streams.order(message, |message| ready.push_back(message)) {
             // A Stream Sequence Number twice, with different TSNs: the peer's mistake, and nothing to deliver.
-            self.held -= len;
-            self.held_chunks -= chunks;
+            self.held -= len as u32;
+            self.held_chunks -= chunks as u32;
         }
     }
 
     fn uncharge(&mut self, message: &ReceivedMessage) {
-        self.held = self.held.saturating_sub(message.len());
-        self.held_chunks = self.held_chunks.saturating_sub(message.payload.len());
+        self.held = self.held.saturating_sub(message.len() as u32);
+        self.held_chunks = self.held_chunks.saturating_sub(message.payload.len() as u32);
     }
+}
+
+/// Buffers have at most 1 GiB.
+fn size(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
 }

@@ -12,14 +12,16 @@ pub(crate) struct Sender {
     pub(crate) queue: SendQueue,
     pub(crate) outstanding: Outstanding,
     /// The a_rwnd of the peer's last SACK, INIT or INIT ACK.
-    pub(crate) a_rwnd: usize,
+    pub(crate) a_rwnd: u32,
     /// In fast recovery until this TSN, the exit point, is acknowledged (§7.2.4 item 6).
     pub(crate) fast_recovery: Option<Tsn>,
     /// How many packets with new DATA may be sent before something else happens (Max.Burst, §6.1 D).
     pub(crate) burst: u32,
     pub(crate) probe: WindowProbe,
+    /// Size of the send buffer, in bytes.
+    buffer: u32,
     /// What waits or is outstanding, as the send buffer counts.
-    buffered: usize,
+    buffered: u32,
     /// The application was refused and wants to know when there is room again.
     refused: bool,
     /// Something was sent since the application was last told that everything is acknowledged.
@@ -54,6 +56,7 @@ impl Sender {
             fast_recovery: None,
             burst: config.max_burst,
             probe: WindowProbe::None,
+            buffer: size(config.send_buffer),
             buffered: 0,
             refused: false,
             busy: false,
@@ -62,12 +65,12 @@ impl Sender {
 
     /// Queues a message if the buffer has room; gives it back if not.
     pub(crate) fn push(&mut self, message: Message, config: &AssociationConfig) -> Result<(), Message> {
-        let size = message.payload.len() + MESSAGE_OVERHEAD;
-        if self.buffered > 0 && self.buffered + size > config.send_buffer {
+        let len = message.payload.len() + MESSAGE_OVERHEAD;
+        if self.buffered > 0 && self.buffered() + len > self.buffer() {
             self.refused = true;
             return Err(message);
         }
-        self.buffered += size;
+        self.buffered += size(len);
         self.busy = true;
         self.burst = self.burst.max(config.max_burst);
         self.queue.push(message);
@@ -83,24 +86,47 @@ impl Sender {
     /// for retransmission change it by themselves (§6.2.1 B, C).
     //= RFC 9260 §6.2.1: "An endpoint SHOULD use the following rules to calculate the rwnd"
     pub(crate) fn peer_window(&self) -> usize {
-        self.a_rwnd.saturating_sub(self.outstanding.data_in_flight())
+        (self.a_rwnd as usize).saturating_sub(self.outstanding.data_in_flight())
     }
 
     /// Bytes that the send buffer has left.
-    pub(crate) fn free(&self, config: &AssociationConfig) -> usize {
-        config.send_buffer.saturating_sub(self.buffered)
+    pub(crate) fn free(&self) -> usize {
+        self.buffer().saturating_sub(self.buffered())
+    }
+
+    /// Size of the send buffer, in bytes.
+    pub(crate) fn buffer(&self) -> usize {
+        self.buffer as usize
+    }
+
+    /// The send buffer grows.
+    pub(crate) fn enlarge(&mut self, by: usize) {
+        self.buffer += size(by);
+        self.refused = false;
+    }
+
+    /// The peer has restarted: everything begins anew, with a buffer as large as it was.
+    pub(crate) fn restart(&mut self, initial: Tsn, config: &AssociationConfig) {
+        let buffer = self.buffer;
+        *self = Self::new(initial, config);
+        self.buffer = buffer;
     }
 
     /// Bytes that wait or are outstanding, as the send buffer counts.
     pub(crate) fn buffered(&self) -> usize {
-        self.buffered
+        self.buffered as usize
     }
 
     /// Something has been acknowledged or given up; true if the application is to be told that there is room again.
-    pub(crate) fn release(&mut self, bytes: usize, config: &AssociationConfig) -> bool {
-        self.buffered = self.buffered.saturating_sub(bytes);
+    pub(crate) fn release(&mut self, bytes: usize) -> bool {
+        self.buffered = self.buffered.saturating_sub(size(bytes));
         // Not for every little bit: a quarter of the buffer, or all of it.
-        let room = self.buffered == 0 || self.free(config) >= config.send_buffer / 4;
+        let room = self.buffered == 0 || self.free() >= self.buffer() / 4;
         room && core::mem::take(&mut self.refused)
     }
+}
+
+/// Buffers have at most 1 GiB.
+fn size(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
 }

@@ -130,7 +130,7 @@ impl Association {
             self.header(),
             &ShutdownComplete { tag_reflected: false },
             self.limits.checksum,
-            self.limits.max_packet,
+            self.limits.max_packet(),
         );
         self.farewell = complete.map(Box::new);
         self.close(CloseReason::Shutdown, cx);
@@ -205,7 +205,7 @@ impl Association {
                 //= RFC 9260 §8.5.1: "The endpoint MUST always fill in the Verification Tag field of the outbound packet
                 //= with the destination endpoint's tag value if it is known."
                 let chunk = Abort { tag_reflected: false, causes };
-                Answer::new(addresses, self.header(), &chunk, self.limits.checksum, self.limits.max_packet)
+                Answer::new(addresses, self.header(), &chunk, self.limits.checksum, self.limits.max_packet())
             };
             self.farewell = abort(CauseList::new(causes)).or_else(|| abort(CauseList::EMPTY)).map(Box::new);
         }

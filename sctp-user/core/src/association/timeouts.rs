@@ -17,7 +17,10 @@ impl Association {
             State::ShutdownSent(closing) | State::ShutdownAckSent(closing) => Some(closing.t2.min(closing.t5)),
             State::Established | State::ShutdownPending | State::ShutdownReceived | State::Closed => None,
         };
-        let paths = self.paths.iter().flat_map(|path| [path.t3, path.heartbeat.timer]);
+        let paths = self
+            .paths
+            .iter()
+            .flat_map(|path| [path.t3, path.heartbeat.timer, path.pacer.as_ref().and_then(|pacer| pacer.timer)]);
         [state, self.receiver.sack.timer].into_iter().chain(paths).flatten().min()
     }
 
@@ -33,6 +36,7 @@ impl Association {
                 Timer::Sack => self.receiver.sack_timeout(&self.config),
                 Timer::T3Rtx(path) => self.t3_expired(path, cx),
                 Timer::Heartbeat(path) => self.heartbeat_expired(path, cx),
+                Timer::Pacing(path) => self.pacing_expired(path),
             }
         }
     }
@@ -61,7 +65,10 @@ impl Association {
             if due(path.t3) {
                 return Some(Timer::T3Rtx(at));
             }
-            due(path.heartbeat.timer).then_some(Timer::Heartbeat(at))
+            if due(path.heartbeat.timer) {
+                return Some(Timer::Heartbeat(at));
+            }
+            due(path.pacer.as_ref().and_then(|pacer| pacer.timer)).then_some(Timer::Pacing(at))
         })
     }
 
@@ -101,6 +108,14 @@ impl Association {
         if is_error {
             self.count_error(at, true, cx);
         }
+    }
+
+    /// DATA may go on.
+    fn pacing_expired(&mut self, at: usize) {
+        if let Some(pacer) = &mut self.paths[at].pacer {
+            pacer.timer = None;
+        }
+        self.sender.burst = self.sender.burst.max(self.config.max_burst);
     }
 
     /// T2-shutdown (§9.2).

@@ -1,12 +1,6 @@
 //! The algorithm of RFC 9260 §7.2: slow start, congestion avoidance, and half the window on a loss.
 
-use super::{Acknowledged, Controller};
-
-/// No window grows beyond this.
-const MAX_WINDOW: u32 = 1 << 30;
-
-/// L of §7.2.1: in slow start a SACK for delayed acknowledgements of two packets may open the window by as much (RFC 3465).
-const SLOW_START_PACKETS: u32 = 2;
+use super::{Acknowledged, Controller, MAX_WINDOW, SLOW_START_PACKETS, initial_window};
 
 /// State of one path.
 #[derive(Debug)]
@@ -20,12 +14,9 @@ pub(crate) struct NewReno {
 }
 
 impl NewReno {
-    /// A new path: min(4 × PMDCS, max(2 × PMDCS, 4404 or 4344)), §7.2.1.
+    /// A new path.
     pub(crate) fn new(max_chunk: u32, is_ipv4: bool) -> Self {
-        let floor = if is_ipv4 { 4404 } else { 4344 };
-        //= RFC 9260 §7.2.1: "The initial cwnd before data transmission MUST be set to min(4 * PMDCS, max(2 * PMDCS,
-        //= 4404)) bytes if the peer address is an IPv4 address"
-        let window = (4 * max_chunk).min((2 * max_chunk).max(floor));
+        let window = initial_window(max_chunk, is_ipv4);
         //= RFC 9260 §7.2.1: "The initial value of ssthresh SHOULD be arbitrarily high"
         Self { window, threshold: MAX_WINDOW, partial_bytes_acked: 0, max_chunk, after_timeout: false }
     }
@@ -45,7 +36,7 @@ impl Controller for NewReno {
     }
 
     fn on_acknowledged(&mut self, acknowledged: Acknowledged) {
-        let Acknowledged { bytes, window_used, in_fast_recovery, all } = acknowledged;
+        let Acknowledged { bytes, window_used, in_fast_recovery, all, .. } = acknowledged;
         if self.window <= self.threshold {
             //= RFC 9260 §7.2.1: "an SCTP endpoint MUST use the slow-start algorithm to increase cwnd only if the
             //= current congestion window is being fully utilized and the data sender is not in Fast Recovery"
@@ -82,9 +73,10 @@ impl Controller for NewReno {
 
     //= RFC 9260 §7.2.3: "Upon detection of packet losses from SACK chunks (see Section 7.2.4), an endpoint SHOULD do
     //= the following:"
-    fn on_loss(&mut self) {
+    fn on_congestion(&mut self) {
         self.threshold = self.reduced();
-        self.window = self.threshold;
+        // A window below four chunks, as a new one may be, is not to grow by congestion.
+        self.window = self.window.min(self.threshold);
         self.partial_bytes_acked = 0;
     }
 
@@ -120,12 +112,22 @@ impl Controller for NewReno {
 
 #[cfg(test)]
 mod tests {
+    use core::time::Duration;
+
     use super::*;
+    use crate::time::Instant;
 
     const CHUNK: u32 = 1468;
 
     fn used(bytes: u32) -> Acknowledged {
-        Acknowledged { bytes, window_used: true, in_fast_recovery: false, all: false }
+        Acknowledged {
+            bytes,
+            window_used: true,
+            in_fast_recovery: false,
+            all: false,
+            now: Instant::ORIGIN,
+            srtt: Duration::ZERO,
+        }
     }
 
     //= test RFC 9260 §7.2.1: "The initial cwnd before data transmission MUST be set to min(4 * PMDCS, max(2 * PMDCS,
@@ -167,7 +169,7 @@ mod tests {
     fn loss_halves_and_avoidance_adds_one_chunk_for_each_window() {
         let mut newreno = NewReno::new(CHUNK, true);
         newreno.window = 100_000;
-        newreno.on_loss();
+        newreno.on_congestion();
         assert_eq!((newreno.window(), newreno.threshold()), (50_000, 50_000));
         // One byte above the threshold is congestion avoidance; at it, slow start.
         newreno.on_acknowledged(used(CHUNK));
@@ -180,6 +182,13 @@ mod tests {
         }
         assert_eq!(newreno.window(), before + CHUNK);
         assert!(acknowledged >= before && acknowledged < before + CHUNK);
+    }
+
+    #[test]
+    fn congestion_never_opens_a_window() {
+        let mut newreno = NewReno::new(CHUNK, true);
+        newreno.on_congestion();
+        assert_eq!((newreno.window(), newreno.threshold()), (4404, 4 * CHUNK));
     }
 
     #[test]

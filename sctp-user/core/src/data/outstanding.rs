@@ -122,8 +122,6 @@ pub(crate) struct Flight {
     pub(crate) earliest_acknowledged: bool,
     /// By this SACK: bytes marked for retransmission after three miss indications.
     pub(crate) lost: u32,
-    /// By this SACK: chunks marked for retransmission.
-    pub(crate) lost_chunks: u32,
     /// By this SACK: the peer took back an acknowledgement of something sent on this path.
     pub(crate) reneged: bool,
     /// Bytes in flight before this SACK.
@@ -236,6 +234,12 @@ impl Outstanding {
     /// Whether `tsn` has been acknowledged, cumulatively or by a Gap Ack Block.
     pub(crate) fn is_acknowledged(&self, tsn: Tsn) -> bool {
         tsn.precedes_or_is(self.cumulative) || self.acknowledged.contains(tsn)
+    }
+
+    /// The path that `tsn` was last sent on, if it is outstanding.
+    pub(crate) fn path_of(&self, tsn: Tsn) -> Option<usize> {
+        let outstanding = tsn.follows(self.cumulative) && tsn.precedes(self.next_tsn());
+        outstanding.then(|| usize::from(self.chunks[self.index(tsn)].path))
     }
 
     /// Whether `tsn` is the lowest in flight on `path`.
@@ -380,7 +384,6 @@ impl Outstanding {
             flight.credited = false;
             flight.earliest_acknowledged = false;
             flight.lost = 0;
-            flight.lost_chunks = 0;
             flight.reneged = false;
         }
         Ok(Acknowledged::default())
@@ -588,7 +591,6 @@ impl Outstanding {
         let flight = &mut self.flights[usize::from(chunk.path)];
         flight.bytes -= chunk.size();
         flight.lost += chunk.size();
-        flight.lost_chunks += 1;
         self.lost.insert(tsn);
     }
 }

@@ -81,6 +81,8 @@ pub struct Endpoint {
     turn: u32,
     /// Answers that need no association, and last words of those that have ended.
     answers: VecDeque<Answer>,
+    /// Bytes by which buffers may still grow.
+    buffer_memory: usize,
     events: EventQueue,
 }
 
@@ -101,7 +103,7 @@ impl Endpoint {
         let checksum = if config.checksum_offload { Checksum::Zero } else { Checksum::Compute };
         let secret = config.cookie_secret.unwrap_or_else(|| CookieSecret::new([rng.next_u64(), rng.next_u64()]));
         Self {
-            limits: Limits { max_packet: config.max_packet.clamp(512, 65_535), checksum },
+            limits: Limits { max_packet: config.max_packet.clamp(512, 65_535) as u16, checksum },
             table: Table::new(rng.next_u64()),
             listeners: HashMap::default(),
             wheel: TimerWheel::new(),
@@ -110,6 +112,7 @@ impl Endpoint {
             dirty: VecDeque::new(),
             turn: 0,
             answers: VecDeque::new(),
+            buffer_memory: config.buffer_memory,
             events: EventQueue::new(config.max_pending_events),
             rng,
             config,
@@ -287,7 +290,17 @@ impl Endpoint {
     pub fn send(&mut self, _now: Instant, id: AssociationId, message: Message) -> Result<(), SendError> {
         let slot = self.table.slot_of(id).ok_or(SendError::NoAssociation)?;
         let live = self.table.live_mut(slot).ok_or(SendError::NoAssociation)?;
-        live.association.send(message)?;
+        if let Err(error) = live.association.send(message) {
+            // Slow path: the buffer is full, and perhaps too small for the path.
+            let growth = live.association.send_growth().min(self.buffer_memory);
+            let SendError::WouldBlock(message) = error else { return Err(error) };
+            if growth == 0 {
+                return Err(SendError::WouldBlock(message));
+            }
+            self.buffer_memory -= growth;
+            live.association.enlarge_send_buffer(growth);
+            live.association.send(message)?;
+        }
         if !live.dirty {
             live.dirty = true;
             self.dirty.push_back(slot);
@@ -440,6 +453,7 @@ impl Endpoint {
         let ending = if live.association.ended_mutually() { Ending::Mutual } else { Ending::OneSided };
         let (port, tag) = (live.association.local_port(), live.association.local_tag());
         self.spent.insert(port, tag, live.cookie_expiry, ending, now);
+        self.buffer_memory += live.association.grown();
         self.wheel.disarm(slot);
         //= RFC 9260 §14.2: "if an association is "CLOSED", its TCB SHOULD be removed"
         self.table.bury(slot);

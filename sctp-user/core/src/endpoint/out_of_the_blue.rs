@@ -105,7 +105,7 @@ impl Endpoint {
         //= RFC 9260 §5.2.1: "The packet containing the INIT ACK chunk SHOULD be sent to the source address of the
         //= received packet containing the INIT chunk."
         let addresses = (Some(received.destination), received.source);
-        match Answer::new(addresses, header, chunk, self.limits.checksum, self.limits.max_packet) {
+        match Answer::new(addresses, header, chunk, self.limits.checksum, self.limits.max_packet()) {
             Some(answer) => {
                 self.answers.push_back(answer);
                 Ok(Handled::Answered)

@@ -7,7 +7,7 @@ use crate::association::{Context, Inbound, is_unicast};
 use crate::event::{Discard, Handled};
 use crate::time::Instant;
 use crate::wire::{ChunkType, Packet, PacketError, RawChunk, verify_checksum};
-use crate::{AssociationId, AssociationState, ChecksumState, Datagram, PayloadSource};
+use crate::{AssociationId, AssociationState, ChecksumState, Datagram, Ecn, PayloadSource};
 
 /// The T bit of ABORT and SHUTDOWN COMPLETE: the tag is reflected.
 const REFLECTED: u8 = 0b1;
@@ -17,13 +17,14 @@ pub(super) struct Received<'a, 'b> {
     pub(super) packet: Packet<'a>,
     pub(super) source: IpAddr,
     pub(super) destination: IpAddr,
+    pub(super) ecn: Ecn,
     pub(super) payload: &'b mut dyn PayloadSource,
 }
 
 impl Endpoint {
     /// Finds out whose packet it is and has it processed.
     pub(super) fn route(&mut self, now: Instant, datagram: Datagram<'_>) -> Result<Handled, Discard> {
-        let Datagram { source, destination, checksum, association, bytes, payload, .. } = datagram;
+        let Datagram { source, destination, ecn, checksum, association, bytes, payload, .. } = datagram;
         let packet = Packet::parse(bytes).map_err(|error| match error {
             PacketError::TooShort { .. } => Discard::Malformed,
             PacketError::SourcePortZero | PacketError::DestinationPortZero => Discard::PortZero,
@@ -35,7 +36,7 @@ impl Endpoint {
             return Err(Discard::BadChecksum);
         }
         let first = packet.chunks().next().and_then(Result::ok).ok_or(Discard::Malformed)?;
-        let received = Received { packet, source, destination, payload };
+        let received = Received { packet, source, destination, ecn, payload };
         let Received { packet, .. } = &received;
         match first.chunk_type {
             ChunkType::INIT => return self.handle_init(now, first, received),
@@ -66,10 +67,16 @@ impl Endpoint {
 
     /// Has an association process a packet that is its own.
     pub(super) fn process(&mut self, slot: u32, now: Instant, received: Received<'_, '_>, skip_first: bool) {
-        let Received { packet, source, destination, payload } = received;
+        let Received { packet, source, destination, ecn, payload } = received;
         let Some(live) = self.table.live_mut(slot) else { return };
-        let inbound = Inbound { packet, source, destination, payload, skip_first };
+        let inbound = Inbound { packet, source, destination, ecn, payload, skip_first };
         live.association.handle_packet(inbound, &mut Context { now, rng: &mut self.rng, events: &mut self.events });
+        let growth = live.association.receive_growth();
+        if growth > 0 {
+            let granted = growth.min(self.buffer_memory);
+            self.buffer_memory -= granted;
+            live.association.enlarge_receive_buffer(granted);
+        }
         self.after(slot, now);
     }
 

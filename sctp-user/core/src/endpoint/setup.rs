@@ -5,6 +5,7 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use rand::Rng;
+use sctp_common::cookie::flags;
 use smallvec::SmallVec;
 
 use super::Endpoint;
@@ -327,7 +328,7 @@ impl Endpoint {
             peer_window: init.a_rwnd,
             outbound_streams: config.outbound_streams.min(init.inbound_streams),
             inbound_streams: init.outbound_streams.min(config.max_inbound_streams),
-            flags: 0,
+            flags: if config.ecn && parameters.ecn { flags::ECN } else { 0 },
             created: now,
             lifetime: self.cookie_life(parameters.cookie_extension),
             source: received.source,
@@ -348,6 +349,9 @@ impl Endpoint {
         if addresses.len() > 1 {
             let usable = addresses.iter().filter(|address| parameters.can_use(**address, received.source));
             list.extend(usable.map(|address| Parameter::from_address(*address)));
+        }
+        if cookie.flags & flags::ECN != 0 {
+            list.push(Parameter::EcnCapable);
         }
         let essential = list.len();
         //= RFC 9260 §3.2.2: "it MUST put the "Unrecognized Parameter" parameter(s) in the INIT ACK chunk sent in

@@ -3,6 +3,7 @@
 #[path = "../sim/mod.rs"]
 mod sim;
 
+mod congestion;
 mod economy;
 mod ending;
 mod endpoint;

@@ -440,7 +440,7 @@ fn a_lost_window_is_sent_again() {
 /// A sender that fills the send buffer is told when there is room again.
 #[test]
 fn a_full_send_buffer_empties() {
-    let config = AssociationConfig { send_buffer: 10_000, ..AssociationConfig::default() };
+    let config = AssociationConfig { send_buffer: 10_000, max_send_buffer: 0, ..AssociationConfig::default() };
     let plan = Plan { messages: 500, sizes: Sizes::Mixed(5000), burst: 500, ..Plan::with_config(config) };
     let mut world = pair("full_send_buffer", plan, Plan::manual());
     establish(&mut world);

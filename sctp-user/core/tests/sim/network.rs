@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
+use sctp_core::Ecn;
 use sctp_core::time::Instant;
 
 use super::random::Random;
@@ -19,6 +20,8 @@ pub(crate) struct LinkConfig {
     pub(crate) rate: Option<u64>,
     /// Bytes that may wait for a link with a rate; what comes on top is dropped.
     pub(crate) queue: usize,
+    /// When more bytes than this wait, ECN-capable packets are marked "congestion experienced" (RFC 3168 §5).
+    pub(crate) mark: Option<usize>,
     pub(crate) loss: Loss,
     pub(crate) duplicate: f64,
     /// Probability that a packet is overtaken by others …
@@ -67,6 +70,7 @@ pub(crate) enum Fate {
 pub(crate) struct Arrival {
     pub(crate) at: Instant,
     pub(crate) bytes: Bytes,
+    pub(crate) ecn: Ecn,
 }
 
 struct Link {
@@ -101,6 +105,7 @@ impl Default for LinkConfig {
             jitter: Duration::ZERO,
             rate: None,
             queue: 64 * 1500,
+            mark: None,
             loss: Loss::None,
             duplicate: 0.0,
             reorder: 0.0,
@@ -151,18 +156,24 @@ impl Network {
         now: Instant,
         source: IpAddr,
         destination: IpAddr,
-        bytes: &Bytes,
+        (bytes, ecn): (&Bytes, Ecn),
         arrivals: &mut Vec<Arrival>,
     ) -> Fate {
         match self.links.get_mut(&(source, destination)) {
-            Some(link) => link.carry(now, ip_header(destination), bytes, arrivals),
+            Some(link) => link.carry(now, ip_header(destination), (bytes, ecn), arrivals),
             None => Fate::NoRoute,
         }
     }
 }
 
 impl Link {
-    fn carry(&mut self, now: Instant, header: usize, bytes: &Bytes, arrivals: &mut Vec<Arrival>) -> Fate {
+    fn carry(
+        &mut self,
+        now: Instant,
+        header: usize,
+        (bytes, mut ecn): (&Bytes, Ecn),
+        arrivals: &mut Vec<Arrival>,
+    ) -> Fate {
         let length = header + bytes.len();
         if length > self.config.mtu {
             return Fate::TooBig;
@@ -175,6 +186,9 @@ impl Link {
             let waiting = self.busy.saturating_duration_since(now).as_nanos() * u128::from(rate) / 8_000_000_000;
             if waiting as usize > self.config.queue {
                 return Fate::QueueFull;
+            }
+            if ecn != Ecn::NotEct && self.config.mark.is_some_and(|mark| waiting as usize > mark) {
+                ecn = Ecn::Ce;
             }
             let nanos = length as u64 * 8_000_000_000 / rate;
             departure = self.busy.max(now) + Duration::from_nanos(nanos);
@@ -199,10 +213,10 @@ impl Link {
         }
         if random.chance(config.duplicate) {
             let later = config.delay + config.reorder_by;
-            arrivals.push(Arrival { at: at + random.duration(Duration::ZERO..=later), bytes: bytes.clone() });
+            arrivals.push(Arrival { at: at + random.duration(Duration::ZERO..=later), bytes: bytes.clone(), ecn });
             fate = if fate == Fate::Passed { Fate::Duplicated } else { fate };
         }
-        arrivals.push(Arrival { at, bytes });
+        arrivals.push(Arrival { at, bytes, ecn });
         fate
     }
 

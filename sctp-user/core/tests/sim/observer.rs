@@ -403,8 +403,9 @@ impl Direction {
                 return Err(Violation { rule: "only duplicates are reported as such", what });
             }
         }
-        if sack.a_rwnd as usize > config.receive_buffer {
-            let what = format!("{} of a buffer of {}", sack.a_rwnd, config.receive_buffer);
+        let most = config.receive_buffer.max(config.max_receive_buffer);
+        if sack.a_rwnd as usize > most {
+            let what = format!("{} of a buffer of {most}", sack.a_rwnd);
             return Err(Violation { rule: "a_rwnd is at most the receive buffer", what });
         }
         Ok(())

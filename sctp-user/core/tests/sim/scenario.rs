@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 use std::time::Duration;
 
-use sctp_core::{AssociationConfig, EndpointConfig, StreamScheduler};
+use sctp_core::{AssociationConfig, CongestionAlgorithm, EndpointConfig, StreamScheduler};
 
 use super::app::{Ending, Plan, Reading, Sizes};
 use super::network::{LinkConfig, Loss};
@@ -203,6 +203,7 @@ impl LinkCharacter {
             jitter: micros(self.jitter),
             rate: self.rate,
             queue: self.queue,
+            mark: random.chance(0.5).then_some(self.queue / 4),
             loss: self.loss,
             duplicate: self.duplicate,
             reorder: self.reorder,
@@ -264,6 +265,13 @@ fn settings(random: &mut Random, profile: &AssociationConfig, mortal: bool) -> A
         config.sack_every = random.within(1..=4) as u8;
         config.sack_early = random.chance(0.5);
         config.nagle = random.chance(0.2);
+        config.ecn = random.chance(0.5);
+        config.pacing = random.chance(0.2).then_some(125);
+        if random.chance(0.3) {
+            config.congestion = CongestionAlgorithm::Cubic;
+        }
+        config.max_receive_buffer = random.within(0..=200_000) as usize;
+        config.max_send_buffer = random.within(0..=200_000) as usize;
         config.scheduler = *random.pick(&[StreamScheduler::FirstCome, StreamScheduler::RoundRobin]);
         config.max_burst = random.within(1..=8) as u32;
         config.path_mtu = *random.pick(&[576, 800, 1280, 1500]);

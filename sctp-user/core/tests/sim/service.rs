@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use sctp_core::wire::{Packet, verify_checksum};
+use sctp_core::wire::{ChunkType, Packet, verify_checksum};
 use sctp_core::{
     Association, AssociationId, AssociationState, ChecksumState, CopyPayload, Datagram, Ecn, Event, Handled, PathState,
     SharedPayload, Transmit,
@@ -167,6 +167,10 @@ impl World {
         let Transmit { destination, len, ecn, .. } = *transmit;
         let node = &self.nodes[index];
         let bytes = Bytes::copy_from_slice(&node.buffer[..len]);
+        if ecn != Ecn::NotEct && !packet::has(&bytes, ChunkType::DATA) {
+            let what = format!("{ecn:?} on {:?}", packet::chunk_types(&bytes));
+            return Err(Violation { rule: "only DATA is ECN-capable transport", what });
+        }
         let source = match transmit.source {
             Some(source) if !node.addresses.contains(&source) => {
                 let what = format!("{source} to {destination}");
@@ -230,14 +234,14 @@ impl World {
             Verdict::Drop => (Fate::Intercepted, Duration::ZERO),
             Verdict::Pass | Verdict::Delay(_) => {
                 let later = if let Verdict::Delay(by) = verdict { by } else { Duration::ZERO };
-                (self.network.carry(self.now, source, destination, &bytes, &mut self.arrivals), later)
+                (self.network.carry(self.now, source, destination, (&bytes, ecn), &mut self.arrivals), later)
             }
         };
         if let Some(captured) = self.packets.last_mut() {
             captured.fate = fate;
         }
         let mut arrivals = core::mem::take(&mut self.arrivals);
-        for Arrival { at, bytes } in arrivals.drain(..) {
+        for Arrival { at, bytes, ecn } in arrivals.drain(..) {
             self.schedule(at + later, Deed::Arrive { source, destination, bytes, ecn });
         }
         self.arrivals = arrivals;

@@ -7,7 +7,7 @@ use super::packet::chunk_types;
 use super::world::World;
 
 /// What must have happened in a few thousand seeds.
-const EXPECTED: [&str; 33] = [
+const EXPECTED: [&str; 35] = [
     "Accepted",
     "Closed by LocalAbort",
     "Closed by PeerAbort",
@@ -30,7 +30,9 @@ const EXPECTED: [&str; 33] = [
     "ABORT chunk",
     "COOKIE ACK chunk",
     "COOKIE ECHO chunk",
+    "CWR chunk",
     "DATA chunk",
+    "ECNE chunk",
     "HEARTBEAT chunk",
     "HEARTBEAT ACK chunk",
     "INIT chunk",

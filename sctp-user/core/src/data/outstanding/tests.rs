@@ -67,7 +67,7 @@ fn third_miss_indication_marks() {
     assert!(!sack(&mut data, 1, &[(2, 3)]).lost);
     assert!(sack(&mut data, 1, &[(2, 4)]).lost);
     assert_eq!(lost(&data), [2]);
-    assert_eq!(data.flight(0).lost_chunks, 1);
+    assert_eq!(data.flight(0).lost, data.first_lost().unwrap().1.size());
     // Repeated SACKs that acknowledge nothing new count nothing.
     for _ in 0..5 {
         assert!(!sack(&mut data, 1, &[(2, 4), (6, 6)]).lost);
