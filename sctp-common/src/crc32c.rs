@@ -13,8 +13,8 @@
 //!
 //! The tables (8 KiB) are constants, in the program's read-only data.
 //!
-//! The bulk of a packet of 196 bytes or more goes without tables, at less than half the cost per byte: see the module `sparse`, which
-//! leaves a rest of 88 to 183 bytes for the tables.
+//! The bulk of a packet of 196 bytes or more goes without tables, at less than half the cost per byte: see the module
+//! `sparse`, which leaves a rest of 88 to 183 bytes for the tables.
 //!
 //! Userspace has the CPU's instruction through the crate `crc32c` and should use that for packets of any size.
 

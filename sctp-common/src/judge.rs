@@ -6,7 +6,8 @@
 //! 1. [`decode`](crate::frame::decode) finds the SCTP packet in the frame;
 //! 2. [`admit`] lets packets to other ports go to the kernel;
 //! 3. [`find_owner`] looks up the verification tag, or applies the rules for packets out of the blue;
-//! 4. [`accept_checksum`] compares the CRC32c, which is computed only for packets that have an owner;
+//! 4. [`ChecksumPolicy::accept`] compares the CRC32c, which is computed only for packets that have an owner, or leaves that
+//!    to the owner;
 //! 5. the packet goes to its owner.
 
 #[cfg(test)]
@@ -107,30 +108,61 @@ where
     Ok(Owner { reason, worker, slot: NO_SLOT, generation: 0 })
 }
 
-/// Compares a packet's checksum field with the CRC32c computed over it (RFC 9260 §6.8).
-///
-/// `compute` is called unless the [`policy`] bits say that a field of zero is good enough; it gives `None` if the packet
-/// cannot be read to its end.
-///
-/// # Errors
-///
-/// [`DropReason::ZeroChecksum`] for a wrong checksum that is zero, [`DropReason::Checksum`] for any other.
-#[inline(always)]
-pub fn accept_checksum(
-    packet: &Decoded,
-    policy_bits: u32,
-    compute: impl FnOnce() -> Option<u32>,
-) -> Result<Checksum, DropReason> {
-    if packet.checksum == 0 && policy_bits & policy::TRUSTED_LINK != 0 {
-        return Ok(Checksum::Trusted);
+/// Which packets' CRC32c (RFC 9260 §6.8) is computed here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChecksumPolicy {
+    /// A field of zero is good enough: see [`policy::TRUSTED_LINK`].
+    pub trusted_link: bool,
+    /// The longest packet that is verified before it is redirected: see
+    /// [`VERIFY_UP_TO`](crate::maps::globals::VERIFY_UP_TO).
+    pub verify_up_to: u32,
+}
+
+impl ChecksumPolicy {
+    /// The policy that the program's globals say, `bits` being those of [`policy`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_globals(bits: u32, verify_up_to: u32) -> Self {
+        Self { trusted_link: bits & policy::TRUSTED_LINK != 0, verify_up_to }
     }
-    let computed = compute().ok_or(DropReason::Truncated)?;
-    if computed == packet.checksum {
-        Ok(Checksum::Verified)
-    } else if packet.checksum == 0 {
-        Err(DropReason::ZeroChecksum)
-    } else {
-        Err(DropReason::Checksum)
+
+    /// Accepts the checksum of a packet that somebody is going to receive, who verifies it if this does not.
+    ///
+    /// A field of zero is looked into at any length: it nearly always means that the sender left it to "offload", which is
+    /// counted apart.
+    ///
+    /// # Errors
+    ///
+    /// As [`verify`](Self::verify).
+    #[inline(always)]
+    pub fn accept(self, packet: &Decoded, compute: impl FnOnce() -> Option<u32>) -> Result<Checksum, DropReason> {
+        if packet.checksum != 0 && u32::from(packet.sctp_len) > self.verify_up_to {
+            return Ok(Checksum::NotChecked);
+        }
+        self.verify(packet, compute)
+    }
+
+    /// Compares a packet's checksum field with the CRC32c computed over it, as must be done before it is answered.
+    ///
+    /// `compute` is not called where a field of zero is good enough. It gives `None` if the packet cannot be read to its
+    /// end.
+    ///
+    /// # Errors
+    ///
+    /// [`DropReason::ZeroChecksum`] for a wrong checksum that is zero, [`DropReason::Checksum`] for any other.
+    #[inline(always)]
+    pub fn verify(self, packet: &Decoded, compute: impl FnOnce() -> Option<u32>) -> Result<Checksum, DropReason> {
+        if packet.checksum == 0 && self.trusted_link {
+            return Ok(Checksum::Trusted);
+        }
+        let computed = compute().ok_or(DropReason::Truncated)?;
+        if computed == packet.checksum {
+            Ok(Checksum::Verified)
+        } else if packet.checksum == 0 {
+            Err(DropReason::ZeroChecksum)
+        } else {
+            Err(DropReason::Checksum)
+        }
     }
 }
 

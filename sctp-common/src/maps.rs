@@ -26,6 +26,10 @@ pub mod globals {
     pub const HASH_KEY: &str = "HASH_KEY";
     /// `u32`: bits of [`policy`](super::policy).
     pub const POLICY: &str = "POLICY";
+    /// `u32`: the longest SCTP packet, in bytes, common header included, whose CRC32c is verified before it is redirected.
+    /// Longer ones are redirected as [`Checksum::NotChecked`](crate::metadata::Checksum::NotChecked), and whoever receives
+    /// them has to verify them. What the program answers it has verified, whatever the length. As built: all.
+    pub const VERIFY_UP_TO: &str = "VERIFY_UP_TO";
     /// `u8`: most verbose level that the program logs (0 none, 1 error, 2 warn, 3 info …), defined by aya-log. At 0 the
     /// verifier removes the logging code altogether.
     pub const LOG_LEVEL: &str = "AYA_LOG_LEVEL";

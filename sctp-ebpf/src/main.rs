@@ -24,7 +24,7 @@ use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_REDIRECT};
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use sctp_common::frame::decode;
-use sctp_common::judge::{accept_checksum, admit, find_owner};
+use sctp_common::judge::{admit, find_owner};
 use sctp_common::verdict::{RedirectReason, Verdict};
 
 use crate::packet::Packet;
@@ -49,7 +49,7 @@ fn judge(ctx: &XdpContext) -> Result<RedirectReason, Verdict> {
     let frame = Packet::of(ctx);
     let port = admit(&packet, &Maps)?;
     let owner = find_owner(&frame, &packet, port, &Maps, &settings::steering())?;
-    let checksum = accept_checksum(&packet, settings::policy(), || checksum::compute(ctx, &packet))?;
+    let checksum = settings::checksum_policy().accept(&packet, || checksum::compute(ctx, &packet))?;
     redirect::to_owner(ctx, &packet, checksum, &owner)
 }
 

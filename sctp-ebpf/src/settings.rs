@@ -1,6 +1,7 @@
 //! Globals, which userspace sets when it loads the program. The verifier takes them for constants.
 
 use aya_ebpf::Global;
+use sctp_common::judge::ChecksumPolicy;
 use sctp_common::siphash::HashKey;
 use sctp_common::steering::Steering;
 
@@ -15,6 +16,10 @@ static HASH_KEY: Global<HashKey> = Global::new([0; 2]);
 /// Bits of `sctp_common::maps::policy`.
 #[unsafe(no_mangle)]
 static POLICY: Global<u32> = Global::new(0);
+
+/// The longest SCTP packet that is verified before it is redirected.
+#[unsafe(no_mangle)]
+static VERIFY_UP_TO: Global<u32> = Global::new(u32::MAX);
 
 /// The function that maps tags and new flows to workers.
 #[inline(always)]
@@ -32,4 +37,10 @@ pub(crate) fn workers() -> u32 {
 #[inline(always)]
 pub(crate) fn policy() -> u32 {
     POLICY.load()
+}
+
+/// Which packets' checksums are computed.
+#[inline(always)]
+pub(crate) fn checksum_policy() -> ChecksumPolicy {
+    ChecksumPolicy::from_globals(policy(), VERIFY_UP_TO.load())
 }

@@ -163,21 +163,44 @@ fn a_fragment_does_not_reach_its_association() {
     assert_eq!(owner_of(&frame, |packet| packet.fragment = true), Err(DropReason::Fragment.into()));
 }
 
+const STRICT: ChecksumPolicy = ChecksumPolicy { trusted_link: false, verify_up_to: u32::MAX };
+const TRUSTING: ChecksumPolicy = ChecksumPolicy { trusted_link: true, ..STRICT };
+
+/// A packet for the association, 32 bytes long, with `checksum` in its header.
+fn with_checksum(checksum: u32) -> Decoded {
+    Decoded { checksum, ..decode(packet(LISTENING, TAG, chunk::DATA, 0).as_slice()).unwrap() }
+}
+
 #[test]
 fn checksums() {
-    let mut packet = decode(packet(LISTENING, TAG, chunk::DATA, 0).as_slice()).unwrap();
-    packet.checksum = 7;
-    assert_eq!(accept_checksum(&packet, 0, || Some(7)), Ok(Checksum::Verified));
-    assert_eq!(accept_checksum(&packet, 0, || Some(8)), Err(DropReason::Checksum));
-    assert_eq!(accept_checksum(&packet, policy::TRUSTED_LINK, || Some(8)), Err(DropReason::Checksum));
-    assert_eq!(accept_checksum(&packet, 0, || None), Err(DropReason::Truncated));
+    let packet = with_checksum(7);
+    assert_eq!(STRICT.accept(&packet, || Some(7)), Ok(Checksum::Verified));
+    assert_eq!(STRICT.accept(&packet, || Some(8)), Err(DropReason::Checksum));
+    assert_eq!(TRUSTING.accept(&packet, || Some(8)), Err(DropReason::Checksum));
+    assert_eq!(STRICT.accept(&packet, || None), Err(DropReason::Truncated));
 }
 
 #[test]
 fn a_checksum_of_zero_is_accepted_where_it_is_right_or_the_link_is_trusted() {
-    let mut packet = decode(packet(LISTENING, TAG, chunk::DATA, 0).as_slice()).unwrap();
-    packet.checksum = 0;
-    assert_eq!(accept_checksum(&packet, 0, || Some(8)), Err(DropReason::ZeroChecksum));
-    assert_eq!(accept_checksum(&packet, 0, || Some(0)), Ok(Checksum::Verified));
-    assert_eq!(accept_checksum(&packet, policy::TRUSTED_LINK, || unreachable!()), Ok(Checksum::Trusted));
+    let packet = with_checksum(0);
+    assert_eq!(STRICT.accept(&packet, || Some(8)), Err(DropReason::ZeroChecksum));
+    assert_eq!(STRICT.accept(&packet, || Some(0)), Ok(Checksum::Verified));
+    assert_eq!(TRUSTING.accept(&packet, || unreachable!()), Ok(Checksum::Trusted));
+}
+
+#[test]
+fn longer_packets_are_left_to_whoever_receives_them() {
+    let policy = |verify_up_to| ChecksumPolicy { verify_up_to, ..STRICT };
+    assert_eq!(policy(32).accept(&with_checksum(7), || Some(8)), Err(DropReason::Checksum));
+    assert_eq!(policy(31).accept(&with_checksum(7), || unreachable!()), Ok(Checksum::NotChecked));
+    assert_eq!(policy(0).accept(&with_checksum(7), || unreachable!()), Ok(Checksum::NotChecked));
+    // But not what is answered here, nor what is counted apart.
+    assert_eq!(policy(0).verify(&with_checksum(7), || Some(8)), Err(DropReason::Checksum));
+    assert_eq!(policy(0).accept(&with_checksum(0), || Some(8)), Err(DropReason::ZeroChecksum));
+}
+
+#[test]
+fn the_policy_is_what_the_globals_say() {
+    assert_eq!(ChecksumPolicy::from_globals(0, u32::MAX), STRICT);
+    assert_eq!(ChecksumPolicy::from_globals(policy::TRUSTED_LINK | policy::WITHOUT_METADATA, u32::MAX), TRUSTING);
 }

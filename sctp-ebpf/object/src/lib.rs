@@ -43,6 +43,7 @@ mod tests {
             globals::WORKERS,
             globals::HASH_KEY,
             globals::POLICY,
+            globals::VERIFY_UP_TO,
             globals::LOG_LEVEL,
         ];
         for name in wanted {

@@ -25,8 +25,8 @@ fn mutated_frames_are_judged_alike() -> Result<()> {
     }
     let mut generator = StdRng::seed_from_u64(SEED);
     let mut seen: HashMap<Verdict, usize> = HashMap::new();
-    for policy in [0, policy::TRUSTED_LINK] {
-        let settings = Settings { workers: 3, policy, ..Settings::default() };
+    for (policy, verify_up_to) in [(0, u32::MAX), (policy::TRUSTED_LINK, 256)] {
+        let settings = Settings { workers: 3, policy, verify_up_to, ..Settings::default() };
         let model = Model::new(&settings);
         let program = model.program(settings)?;
         for _ in 0..FRAMES / 2 {

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use anyhow::Result;
 use sctp_common::crc32c::packet_checksum;
 use sctp_common::frame::decode;
-use sctp_common::judge::{Owner, Tables, accept_checksum, admit, find_owner};
+use sctp_common::judge::{ChecksumPolicy, Owner, Tables, admit, find_owner};
 use sctp_common::maps::{PortEntry, TagEntry, TagKey, TagKind};
 use sctp_common::metadata::RxMetadata;
 use sctp_common::steering::Steering;
@@ -20,7 +20,7 @@ pub(crate) struct Model {
     tags: HashMap<TagKey, TagEntry>,
     addresses: HashSet<[u8; 16]>,
     steering: Steering,
-    policy: u32,
+    checksums: ChecksumPolicy,
 }
 
 impl Model {
@@ -36,7 +36,7 @@ impl Model {
             ]),
             addresses: HashSet::from(our_addresses()),
             steering,
-            policy: settings.policy,
+            checksums: ChecksumPolicy::from_globals(settings.policy, settings.verify_up_to),
         }
     }
 
@@ -70,9 +70,9 @@ impl Model {
         let packet = decode(frame)?;
         let port = admit(&packet, self)?;
         let owner = find_owner(frame, &packet, port, self, &self.steering)?;
-        let checksum = accept_checksum(&packet, self.policy, || {
-            packet_checksum(frame, packet.sctp_offset.into(), packet.sctp_len.into())
-        })?;
+        let checksum = self
+            .checksums
+            .accept(&packet, || packet_checksum(frame, packet.sctp_offset.into(), packet.sctp_len.into()))?;
         Ok((owner, RxMetadata::new(&packet, checksum, owner.slot, owner.generation)))
     }
 }

@@ -20,6 +20,8 @@ pub(crate) struct Settings {
     pub(crate) hash_key: HashKey,
     /// Bits of `sctp_common::maps::policy`.
     pub(crate) policy: u32,
+    /// The longest SCTP packet whose checksum is verified before it is redirected.
+    pub(crate) verify_up_to: u32,
     /// Entries of the map of tags.
     pub(crate) tags: u32,
     /// Most verbose level that is logged; 0 for none.
@@ -28,7 +30,14 @@ pub(crate) struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { workers: 1, hash_key: [0x0123_4567_89ab_cdef, 0x1122_3344_5566_7788], policy: 0, tags: 64, log_level: 0 }
+        Self {
+            workers: 1,
+            hash_key: [0x0123_4567_89ab_cdef, 0x1122_3344_5566_7788],
+            policy: 0,
+            verify_up_to: u32::MAX,
+            tags: 64,
+            log_level: 0,
+        }
     }
 }
 
@@ -63,6 +72,7 @@ impl Program {
             .override_global(globals::WORKERS, &settings.workers, true)
             .override_global(globals::HASH_KEY, &settings.hash_key, true)
             .override_global(globals::POLICY, &settings.policy, true)
+            .override_global(globals::VERIFY_UP_TO, &settings.verify_up_to, true)
             .override_global(globals::LOG_LEVEL, &settings.log_level, true)
             .map_max_entries(names::TAGS, settings.tags)
             .load(OBJECT)

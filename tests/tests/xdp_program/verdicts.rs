@@ -293,6 +293,39 @@ fn a_checksum_of_zero_is_accepted_on_a_trusted_link() -> Result<()> {
     check(&program, "wrong, not zero", &Ipv4::default().frame(&packet), Drop::Checksum.into())
 }
 
+/// Not verified means marked as not verified: never dropped for it, never taken for verified.
+#[test]
+fn long_packets_are_left_to_userspace_where_it_is_told_to_verify_them() -> Result<()> {
+    if !sctp_lab::require_root() {
+        return Ok(());
+    }
+    // A DATA chunk with this much payload makes an SCTP packet of 256 bytes.
+    const FITS: usize = 256 - 28;
+    // The policies, and the longest payload that each verifies.
+    for (verify_up_to, verified) in [(u32::MAX, usize::MAX), (256, FITS), (0, 0)] {
+        let settings = Settings { verify_up_to, ..Settings::default() };
+        let program = Model::new(&settings).program(settings)?;
+        for length in [1, 64, FITS, FITS + 1, 1372] {
+            let expected = if length <= verified { Checksum::Verified } else { Checksum::NotChecked };
+            let mut packet = sctp(PORT, TAG, &data_chunk(length));
+            let marked = |packet: &[u8]| -> Result<Option<Checksum>> {
+                let outcome = program.run(&Ipv4::default().frame(packet))?;
+                Ok(outcome.rx_metadata().map(|metadata| metadata.checksum()))
+            };
+            let sound = marked(&packet)?;
+            ensure!(sound == Some(expected), "{length} bytes, limit {verify_up_to}: {sound:?}");
+            packet[8] ^= 1;
+            let broken = marked(&packet)?;
+            let expected = (length > verified).then_some(Checksum::NotChecked);
+            ensure!(broken == expected, "{length} bytes, broken, limit {verify_up_to}: {broken:?}");
+        }
+        let mut zero = sctp(PORT, TAG, &data_chunk(1372));
+        zero[8..12].fill(0);
+        check(&program, "zero", &Ipv4::default().frame(&zero), Drop::ZeroChecksum.into())?;
+    }
+    Ok(())
+}
+
 #[test]
 fn without_a_socket_the_packet_is_dropped_by_name() -> Result<()> {
     if !sctp_lab::require_root() {
