@@ -145,6 +145,13 @@ impl Decoded {
         }
         Some(self.first_chunk)
     }
+
+    /// Offset of the first chunk from the frame's start.
+    #[inline(always)]
+    #[must_use]
+    pub const fn first_chunk_at(&self) -> usize {
+        self.sctp_offset as usize + COMMON_HEADER_LENGTH
+    }
 }
 
 /// A chunk's header (RFC 9260 §3.2), as found, not checked.

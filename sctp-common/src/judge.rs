@@ -9,6 +9,8 @@
 //! 4. [`ChecksumPolicy::accept`] compares the CRC32c, which is computed only for packets that have an owner, or leaves that
 //!    to the owner;
 //! 5. the packet goes to its owner.
+//!
+//! A packet that nobody owns may have to be answered: see [`Claim::Nobody`].
 
 #[cfg(test)]
 mod tests;
@@ -45,6 +47,19 @@ pub struct Owner {
     pub generation: u32,
 }
 
+/// Who claims a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// A worker.
+    Owner(Owner),
+    /// Nobody, and its sender should be told so: by what [`Contents::answer`](rules::Contents::answer) says, once the
+    /// checksum has been [verified](ChecksumPolicy::verify), as often as the [rates](crate::limit::Rate) allow.
+    Nobody {
+        /// The reason to count if this host is [silent](policy::SILENT).
+        unanswered: DropReason,
+    },
+}
+
 /// Admits packets to ports that are ours.
 ///
 /// # Errors
@@ -70,7 +85,7 @@ pub fn admit<T: Tables>(packet: &Decoded, tables: &T) -> Result<PortEntry, Verdi
 ///
 /// # Errors
 ///
-/// The verdict on a packet that no worker should see.
+/// The verdict on a packet that no worker should see and nobody answers.
 #[inline(always)]
 pub fn find_owner<F, T>(
     frame: &F,
@@ -78,7 +93,7 @@ pub fn find_owner<F, T>(
     port: PortEntry,
     tables: &T,
     steering: &Steering,
-) -> Result<Owner, Verdict>
+) -> Result<Claim, Verdict>
 where
     F: Frame + ?Sized,
     T: Tables,
@@ -89,7 +104,8 @@ where
     {
         let key = TagKey::new(packet.destination_port, kind, packet.verification_tag);
         if let Some(TagEntry { slot, generation, worker }) = tables.tag(&key) {
-            return Ok(Owner { reason: RedirectReason::Association, worker: worker as u16, slot, generation });
+            let reason = RedirectReason::Association;
+            return Ok(Claim::Owner(Owner { reason, worker: worker as u16, slot, generation }));
         }
     }
     if !tables.is_ours(&packet.destination) {
@@ -101,11 +117,10 @@ where
         OutOfTheBlue::Init if !port.is_listening() => return Err(DropReason::NotListening.into()),
         OutOfTheBlue::Init => (RedirectReason::Init, spread(packet, steering)),
         OutOfTheBlue::CookieEcho => (RedirectReason::CookieEcho, steering.owner(packet.verification_tag)),
-        OutOfTheBlue::ShutdownAck => return Err(DropReason::OotbShutdownAck.into()),
-        OutOfTheBlue::Other => return Err(DropReason::OutOfTheBlue.into()),
+        OutOfTheBlue::Answer(unanswered) => return Ok(Claim::Nobody { unanswered }),
         OutOfTheBlue::Silent(reason) => return Err(reason.into()),
     };
-    Ok(Owner { reason, worker, slot: NO_SLOT, generation: 0 })
+    Ok(Claim::Owner(Owner { reason, worker, slot: NO_SLOT, generation: 0 }))
 }
 
 /// Which packets' CRC32c (RFC 9260 §6.8) is computed here.

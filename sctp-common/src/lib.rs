@@ -11,6 +11,8 @@
 //! | [`rules`] | verification tag rules (RFC 9260 §8.5, §8.5.1) and out-of-the-blue rules (§8.4) as pure functions |
 //! | [`judge`] | the steps from a decoded packet to its owner, over whatever holds ports, tags and addresses |
 //! | [`crc32c`] | the checksum, slicing-by-8, over a byte slice or over packet memory |
+//! | [`reply`] | the packets that answer packets out of the blue |
+//! | [`limit`] | how often they are sent |
 //! | [`verdict`] | every fate a packet can have, with its name and its counter |
 //! | [`steering`] | which worker owns a tag, over which worker a new peer is spread |
 //! | [`cookie`] | the State Cookie: its layout, its MAC, its keys |
@@ -32,8 +34,10 @@ pub mod cookie;
 pub mod crc32c;
 pub mod frame;
 pub mod judge;
+pub mod limit;
 pub mod maps;
 pub mod metadata;
+pub mod reply;
 pub mod rules;
 pub mod siphash;
 pub mod steering;

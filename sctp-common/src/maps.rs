@@ -30,6 +30,12 @@ pub mod globals {
     /// Longer ones are redirected as [`Checksum::NotChecked`](crate::metadata::Checksum::NotChecked), and whoever receives
     /// them has to verify them. What the program answers it has verified, whatever the length. As built: all.
     pub const VERIFY_UP_TO: &str = "VERIFY_UP_TO";
+    /// `[u64; 2]`: [`Rate`](crate::limit::Rate) at which each CPU answers packets out of the blue. As built:
+    /// [`Rate::ANSWERS_PER_CPU`](crate::limit::Rate::ANSWERS_PER_CPU).
+    pub const ANSWERS_PER_CPU: &str = "ANSWERS_PER_CPU";
+    /// `[u64; 2]`: the same for those from one network ([`source_prefix`](crate::limit::source_prefix)). As built:
+    /// [`Rate::ANSWERS_PER_PREFIX`](crate::limit::Rate::ANSWERS_PER_PREFIX).
+    pub const ANSWERS_PER_PREFIX: &str = "ANSWERS_PER_PREFIX";
     /// `u8`: most verbose level that the program logs (0 none, 1 error, 2 warn, 3 info …), defined by aya-log. At 0 the
     /// verifier removes the logging code altogether.
     pub const LOG_LEVEL: &str = "AYA_LOG_LEVEL";
@@ -45,6 +51,9 @@ pub mod policy {
     /// each frame itself, and must wipe a frame's metadata place before it gives the frame back to the fill ring, lest
     /// an older struct be taken for a new one.
     pub const WITHOUT_METADATA: u32 = 1 << 1;
+    /// Packets out of the blue are never answered (RFC 9260 §8.4 says that they SHOULD be): nobody learns from this host
+    /// what it has not.
+    pub const SILENT: u32 = 1 << 2;
 }
 
 /// The index in [`XSKS`](names::XSKS) of the socket that `worker` has bound to `queue`.

@@ -1,15 +1,15 @@
 //! Which packets a port's owner may see: verification tag rules (RFC 9260 §8.5, §8.5.1) and the rules for packets out of
 //! the blue (§8.4), as pure functions.
 //!
-//! They look at the packet's first chunk only, and so does the XDP program. Where the RFC says "contains", userspace,
-//! which walks all chunks, has the last word.
+//! For a packet that goes to userspace they look at the first chunk only: where the RFC says "contains", userspace, which walks
+//! all chunks, has the last word. Before the program answers by itself, it walks them too ([`Contents`]).
 
 #[cfg(test)]
 mod tests;
 
 use crate::frame::{ChunkHead, Decoded, Frame, MAX_SCTP_LENGTH};
 use crate::maps::TagKind;
-use crate::verdict::DropReason;
+use crate::verdict::{AnswerReason, DropReason};
 use crate::wire::{CHUNK_HEADER_LENGTH, COMMON_HEADER_LENGTH, cause, chunk, flags, padded};
 
 /// Checks what can be said of a packet to one of our ports from its headers alone, and gives its first chunk.
@@ -100,36 +100,21 @@ pub fn expected_tag(tag: u32, first: ChunkHead, sctp_len: usize) -> Result<Expec
     }
 }
 
-/// What to do with a packet for us that no association claims.
+/// What to do with a packet for us that no association claims, by its first chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OutOfTheBlue {
     /// §8.4, 3: an INIT, to be processed as §5.1 says.
     Init,
     /// §8.4, 4: a COOKIE ECHO as the first chunk, to be processed as §5.1 says.
     CookieEcho,
-    /// §8.4, 5: a SHUTDOWN ACK, to be answered with SHUTDOWN COMPLETE and the tag reflected.
-    ShutdownAck,
-    /// §8.4, 8: anything else, to be answered with ABORT and the tag reflected.
-    Other,
+    /// §8.4, 5 and 8: to be answered, unless a further chunk says otherwise ([`Contents::answer`]). With the reason to
+    /// count where nothing is ever answered.
+    Answer(DropReason),
     /// §8.4, 1, 2, 6 and 7: to be discarded silently.
     Silent(DropReason),
 }
 
-impl OutOfTheBlue {
-    /// The reason to count when no answer is sent; `None` for what has to be processed.
-    #[inline(always)]
-    #[must_use]
-    pub const fn drop_reason(self) -> Option<DropReason> {
-        match self {
-            Self::Init | Self::CookieEcho => None,
-            Self::ShutdownAck => Some(DropReason::OotbShutdownAck),
-            Self::Other => Some(DropReason::OutOfTheBlue),
-            Self::Silent(reason) => Some(reason),
-        }
-    }
-}
-
-/// Classifies a packet out of the blue by the rules of §8.4, in their order.
+/// Classifies a packet out of the blue by the rules of §8.4, in their order, from its first chunk.
 ///
 /// `first` must be [`well_formed`] and have passed [`expected_tag`], which has taken care of tag 0.
 #[inline(always)]
@@ -145,13 +130,97 @@ pub fn out_of_the_blue<F: Frame + ?Sized>(frame: &F, packet: &Decoded, first: Ch
         chunk::ABORT => OutOfTheBlue::Silent(DropReason::OotbAbort),
         chunk::INIT => OutOfTheBlue::Init,
         chunk::COOKIE_ECHO => OutOfTheBlue::CookieEcho,
-        chunk::SHUTDOWN_ACK => OutOfTheBlue::ShutdownAck,
+        chunk::SHUTDOWN_ACK => OutOfTheBlue::Answer(DropReason::OotbShutdownAck),
         chunk::SHUTDOWN_COMPLETE => OutOfTheBlue::Silent(DropReason::OotbShutdownComplete),
         chunk::COOKIE_ACK => OutOfTheBlue::Silent(DropReason::OotbCookieAck),
-        chunk::ERROR if is_stale_cookie(frame, packet, first) => OutOfTheBlue::Silent(DropReason::OotbCookieAck),
-        _ => OutOfTheBlue::Other,
+        chunk::ERROR if is_stale_cookie(frame, packet.first_chunk_at(), first.length) => {
+            OutOfTheBlue::Silent(DropReason::OotbCookieAck)
+        }
+        _ => OutOfTheBlue::Answer(DropReason::OutOfTheBlue),
     }
 }
+
+/// Which chunks a packet has, as far as §8.4 asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Contents(u32);
+
+impl Contents {
+    const ABORT: u32 = 1 << 0;
+    const SHUTDOWN_ACK: u32 = 1 << 1;
+    const SHUTDOWN_COMPLETE: u32 = 1 << 2;
+    const COOKIE_ACK: u32 = 1 << 3;
+    const UNREADABLE: u32 = 1 << 4;
+
+    /// The contents from [`bits`](Self::bits).
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_bits(bits: u32) -> Self {
+        Self(bits)
+    }
+
+    /// The contents as a number.
+    #[inline(always)]
+    #[must_use]
+    pub const fn bits(self) -> u32 {
+        self.0
+    }
+
+    /// Walks the chunks of the SCTP packet of `length` bytes at offset `at` of `frame`. Up to [`MAX_CHUNKS`].
+    #[inline(always)]
+    pub fn of<F: Frame + ?Sized>(frame: &F, at: usize, length: usize) -> Self {
+        let end = at + length;
+        let mut next = at + COMMON_HEADER_LENGTH;
+        let mut found = 0;
+        for _ in 0..MAX_CHUNKS {
+            if next + CHUNK_HEADER_LENGTH > end {
+                return Self(found);
+            }
+            let Some([kind, _, l0, l1]) = frame.read(next) else { break };
+            let length = u16::from_be_bytes([l0, l1]);
+            if usize::from(length) < CHUNK_HEADER_LENGTH || next + usize::from(length) > end {
+                break;
+            }
+            found |= match kind {
+                chunk::ABORT => Self::ABORT,
+                chunk::SHUTDOWN_ACK => Self::SHUTDOWN_ACK,
+                chunk::SHUTDOWN_COMPLETE => Self::SHUTDOWN_COMPLETE,
+                chunk::COOKIE_ACK => Self::COOKIE_ACK,
+                chunk::ERROR if is_stale_cookie(frame, next, length) => Self::COOKIE_ACK,
+                _ => 0,
+            };
+            next += padded(usize::from(length));
+        }
+        if next + CHUNK_HEADER_LENGTH > end { Self(found) } else { Self(found | Self::UNREADABLE) }
+    }
+
+    /// With what a packet out of the blue is answered that has these and whose first chunk leaves it open
+    /// ([`OutOfTheBlue::Answer`]): §8.4, 2 and 5 to 8, in their order.
+    ///
+    /// # Errors
+    ///
+    /// The reason to discard it silently. It is also discarded if its chunks cannot be read to the end, for one of those
+    /// might forbid the answer.
+    #[inline(always)]
+    pub const fn answer(self) -> Result<AnswerReason, DropReason> {
+        if self.0 & Self::ABORT != 0 {
+            Err(DropReason::OotbAbort)
+        } else if self.0 & Self::UNREADABLE != 0 {
+            Err(DropReason::OotbUnreadable)
+        } else if self.0 & Self::SHUTDOWN_ACK != 0 {
+            Ok(AnswerReason::ShutdownComplete)
+        } else if self.0 & Self::SHUTDOWN_COMPLETE != 0 {
+            Err(DropReason::OotbShutdownComplete)
+        } else if self.0 & Self::COOKIE_ACK != 0 {
+            Err(DropReason::OotbCookieAck)
+        } else {
+            Ok(AnswerReason::Abort)
+        }
+    }
+}
+
+/// How many chunks of a packet out of the blue are looked at: more than fit an Ethernet frame of 1500 bytes with some payload
+/// each. The BPF verifier wants a bound.
+pub const MAX_CHUNKS: usize = 64;
 
 /// Whether `address` can be one host's: not unspecified, not multicast, not the limited broadcast address.
 ///
@@ -168,10 +237,9 @@ pub const fn is_unicast(address: &[u8; 16]) -> bool {
     high >> 56 != 0xff && (high | low) != 0
 }
 
-/// Whether the first cause of the ERROR chunk `first` is "Stale Cookie" (§3.3.10.3).
+/// Whether the first cause of the ERROR chunk of `length` bytes at `at` is "Stale Cookie" (§3.3.10.3).
 #[inline(always)]
-fn is_stale_cookie<F: Frame + ?Sized>(frame: &F, packet: &Decoded, first: ChunkHead) -> bool {
-    let at = usize::from(packet.sctp_offset) + COMMON_HEADER_LENGTH + CHUNK_HEADER_LENGTH;
-    usize::from(first.length) >= 2 * CHUNK_HEADER_LENGTH
-        && frame.read(at).map(u16::from_be_bytes) == Some(cause::STALE_COOKIE)
+fn is_stale_cookie<F: Frame + ?Sized>(frame: &F, at: usize, length: u16) -> bool {
+    usize::from(length) >= 2 * CHUNK_HEADER_LENGTH
+        && frame.read(at + CHUNK_HEADER_LENGTH).map(u16::from_be_bytes) == Some(cause::STALE_COOKIE)
 }

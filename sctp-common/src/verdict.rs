@@ -10,6 +10,8 @@ pub enum Verdict {
     Pass(PassReason),
     /// Redirected to the AF_XDP socket of the worker that it belongs to.
     Redirect(RedirectReason),
+    /// Turned into its answer and sent back.
+    Answer(AnswerReason),
     /// Discarded.
     Drop(DropReason),
 }
@@ -26,6 +28,7 @@ impl Verdict {
         match self {
             Self::Pass(reason) => reason as u32,
             Self::Redirect(reason) => REDIRECTS_FROM + reason as u32,
+            Self::Answer(reason) => ANSWERS_FROM + reason as u32,
             Self::Drop(reason) => DROPS_FROM + reason as u32,
         }
     }
@@ -40,8 +43,9 @@ impl Verdict {
     pub fn all() -> impl Iterator<Item = Self> {
         let passes = PassReason::ALL.iter().map(|&reason| Self::Pass(reason));
         let redirects = RedirectReason::ALL.iter().map(|&reason| Self::Redirect(reason));
+        let answers = AnswerReason::ALL.iter().map(|&reason| Self::Answer(reason));
         let drops = DropReason::ALL.iter().map(|&reason| Self::Drop(reason));
-        passes.chain(redirects).chain(drops)
+        passes.chain(redirects).chain(answers).chain(drops)
     }
 
     /// The reason's name in kebab case, unique among all verdicts: what counters are called in tables, JSON and metrics.
@@ -50,16 +54,18 @@ impl Verdict {
         match self {
             Self::Pass(reason) => reason.name(),
             Self::Redirect(reason) => reason.name(),
+            Self::Answer(reason) => reason.name(),
             Self::Drop(reason) => reason.name(),
         }
     }
 
-    /// What is done with the packet: `"pass"`, `"redirect"` or `"drop"`.
+    /// What is done with the packet: `"pass"`, `"redirect"`, `"answer"` or `"drop"`.
     #[must_use]
     pub const fn action(self) -> &'static str {
         match self {
             Self::Pass(_) => "pass",
             Self::Redirect(_) => "redirect",
+            Self::Answer(_) => "answer",
             Self::Drop(_) => "drop",
         }
     }
@@ -70,6 +76,7 @@ impl Verdict {
         match self {
             Self::Pass(reason) => reason.describe(),
             Self::Redirect(reason) => reason.describe(),
+            Self::Answer(reason) => reason.describe(),
             Self::Drop(reason) => reason.describe(),
         }
     }
@@ -89,6 +96,13 @@ impl From<RedirectReason> for Verdict {
     }
 }
 
+impl From<AnswerReason> for Verdict {
+    #[inline(always)]
+    fn from(reason: AnswerReason) -> Self {
+        Self::Answer(reason)
+    }
+}
+
 impl From<DropReason> for Verdict {
     #[inline(always)]
     fn from(reason: DropReason) -> Self {
@@ -97,7 +111,8 @@ impl From<DropReason> for Verdict {
 }
 
 const REDIRECTS_FROM: u32 = PassReason::ALL.len() as u32;
-const DROPS_FROM: u32 = REDIRECTS_FROM + RedirectReason::ALL.len() as u32;
+const ANSWERS_FROM: u32 = REDIRECTS_FROM + RedirectReason::ALL.len() as u32;
+const DROPS_FROM: u32 = ANSWERS_FROM + AnswerReason::ALL.len() as u32;
 
 /// Defines an enum of reasons, each with its name and its sentence, which is its documentation too.
 macro_rules! reasons {
@@ -154,6 +169,14 @@ reasons! {
 }
 
 reasons! {
+    /// With what a packet out of the blue was answered.
+    AnswerReason {
+        Abort = "abort": "Out of the blue, answered with an ABORT that reflects its tag (RFC 9260 §8.4, 8).",
+        ShutdownComplete = "shutdown-complete": "A SHUTDOWN ACK out of the blue, answered with SHUTDOWN COMPLETE (RFC 9260 §8.4, 5).",
+    }
+}
+
+reasons! {
     /// Why a packet was discarded.
     DropReason {
         IpVersion = "ip-version": "The IP version field disagrees with the Ethernet type.",
@@ -176,10 +199,13 @@ reasons! {
         NotListening = "not-listening": "An INIT to a port of ours that wants none.",
         NonUnicast = "non-unicast": "Out of the blue, from or to an address that is not unicast (RFC 9260 §8.4, 1).",
         OotbAbort = "ootb-abort": "Out of the blue: an ABORT of no association (RFC 9260 §8.4, 2).",
-        OotbShutdownAck = "ootb-shutdown-ack": "Out of the blue: a SHUTDOWN ACK (RFC 9260 §8.4, 5).",
+        OotbShutdownAck = "ootb-shutdown-ack": "Out of the blue: a SHUTDOWN ACK, not answered by order (RFC 9260 §8.4, 5).",
         OotbShutdownComplete = "ootb-shutdown-complete": "Out of the blue: a SHUTDOWN COMPLETE (RFC 9260 §8.4, 6).",
         OotbCookieAck = "ootb-cookie-ack": "Out of the blue: a COOKIE ACK, or an ERROR about a stale cookie (RFC 9260 §8.4, 7).",
-        OutOfTheBlue = "out-of-the-blue": "Out of the blue: a verification tag that no association has (RFC 9260 §8.4, 8).",
+        OutOfTheBlue = "out-of-the-blue": "Out of the blue: a tag that no association has, not answered by order (RFC 9260 §8.4, 8).",
+        OotbUnreadable = "ootb-unreadable": "Out of the blue: chunks that do not fit the packet, or more than the program follows.",
+        AnswerRate = "answer-rate": "Out of the blue, not answered: there have been too many answers lately.",
+        NoAnswer = "no-answer": "Out of the blue, not answered: the driver does not let the frame be cut to the answer.",
         Checksum = "checksum": "The CRC32c is wrong.",
         ZeroChecksum = "zero-checksum": "The checksum field is zero: most likely a sender on this machine left it to offload.",
         NoMetadata = "no-metadata": "The driver left no room for metadata in front of the frame.",
@@ -217,6 +243,7 @@ mod tests {
         assert!(Verdict::all().all(|verdict| verdict.describe().ends_with('.')));
         assert_eq!(Verdict::from(PassReason::Transit).action(), "pass");
         assert_eq!(Verdict::from(RedirectReason::Init).action(), "redirect");
+        assert_eq!(Verdict::from(AnswerReason::Abort).action(), "answer");
         assert_eq!(Verdict::from(DropReason::Checksum).action(), "drop");
     }
 }

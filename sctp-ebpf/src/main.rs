@@ -2,7 +2,7 @@
 //!
 //! [`judge`] is the list of its steps. What the steps decide by is in `sctp_common` and runs in userspace too; what is
 //! here binds it to packet memory ([`packet`]), to the maps ([`tables`]) and to the helpers that only a program in the
-//! kernel has ([`redirect`]).
+//! kernel has ([`redirect`], [`answer`]).
 //!
 //! The package also compiles for the host, to nothing useful, so that the usual lints can look at it.
 
@@ -12,20 +12,22 @@
 // Nothing is public but the entry point that the macro `xdp` generates, without documentation.
 #![allow(missing_docs)]
 
+mod answer;
 mod checksum;
 mod count;
+mod limit;
 mod packet;
 mod redirect;
 mod report;
 mod settings;
 mod tables;
 
-use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_REDIRECT};
+use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_REDIRECT, XDP_TX};
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use sctp_common::frame::decode;
-use sctp_common::judge::{admit, find_owner};
-use sctp_common::verdict::{RedirectReason, Verdict};
+use sctp_common::judge::{Claim, admit, find_owner};
+use sctp_common::verdict::Verdict;
 
 use crate::packet::Packet;
 use crate::tables::Maps;
@@ -33,24 +35,36 @@ use crate::tables::Maps;
 /// Entry point of the program.
 #[xdp]
 pub(crate) fn sctp_xdp(ctx: XdpContext) -> u32 {
-    let verdict = judge(&ctx).map_or_else(|verdict| verdict, Verdict::Redirect);
+    let verdict = judge(&ctx).unwrap_or_else(|verdict| verdict);
     count::add(verdict);
     match verdict {
         Verdict::Pass(_) => XDP_PASS,
         Verdict::Drop(_) => XDP_DROP,
         Verdict::Redirect(_) => XDP_REDIRECT,
+        Verdict::Answer(_) => XDP_TX,
     }
 }
 
 /// Decides a frame's fate, step by step. A step that settles it ends the walk with its verdict.
 #[inline(always)]
-fn judge(ctx: &XdpContext) -> Result<RedirectReason, Verdict> {
+fn judge(ctx: &XdpContext) -> Result<Verdict, Verdict> {
     let packet = packet::any(decode(&Packet::of(ctx))?);
     let frame = Packet::of(ctx);
     let port = admit(&packet, &Maps)?;
-    let owner = find_owner(&frame, &packet, port, &Maps, &settings::steering())?;
-    let checksum = settings::checksum_policy().accept(&packet, || checksum::compute(ctx, &packet))?;
-    redirect::to_owner(ctx, &packet, checksum, &owner)
+    match find_owner(&frame, &packet, port, &Maps, &settings::steering())? {
+        Claim::Owner(owner) => {
+            let checksum = settings::checksum_policy().accept(&packet, || checksum::compute(ctx, &packet))?;
+            Ok(redirect::to_owner(ctx, &packet, checksum, &owner)?.into())
+        }
+        Claim::Nobody { unanswered } if settings::is_silent() => Err(unanswered.into()),
+        Claim::Nobody { .. } => {
+            settings::checksum_policy().verify(&packet, || checksum::compute(ctx, &packet))?;
+            let answer = answer::choose(ctx, &packet)?;
+            limit::take(&packet)?;
+            answer::send(ctx, &packet, answer)?;
+            Ok(answer.into())
+        }
+    }
 }
 
 #[cfg(not(target_arch = "bpf"))]

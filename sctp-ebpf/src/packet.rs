@@ -17,6 +17,41 @@ impl Packet {
     }
 }
 
+/// Changing the frame. That other parts of the program look at it meanwhile does not matter: they keep no references into it.
+impl Packet {
+    /// Writes `words`, most significant byte first, from offset `at`, or nothing and `None` if they do not fit the frame.
+    #[inline(always)]
+    pub(crate) fn write<const N: usize>(&self, at: usize, words: &[u32; N]) -> Option<()> {
+        let mut next = self.place(at, N * 4)?;
+        for word in words {
+            // SAFETY: the word lies within the `N * 4` bytes that lie within the frame, as has just been checked; the
+            // verifier proves it again, from the same comparisons.
+            unsafe { load::store_u32(next, word.to_be()) };
+            next += 4;
+        }
+        Some(())
+    }
+
+    /// Writes two zeros at offset `at`, or nothing and `None` if they do not fit the frame.
+    #[inline(always)]
+    pub(crate) fn clear(&self, at: usize) -> Option<()> {
+        let place = self.place(at, 2)?;
+        // SAFETY: the two bytes lie within the frame, as has just been checked.
+        unsafe { load::store_u16(place, 0) };
+        Some(())
+    }
+
+    /// The address of the `length` bytes from offset `at`, if the frame has them.
+    #[inline(always)]
+    fn place(&self, at: usize, length: usize) -> Option<usize> {
+        if at > MAX_OFFSET {
+            return None;
+        }
+        let from = load::sum(self.start, at);
+        if from + length > self.end { None } else { Some(from) }
+    }
+}
+
 /// `packet`, of which the verifier no longer knows how it was found.
 ///
 /// Many ways lead through the decoder: with VLAN tags or without, over IPv4 and IPv6, with any number of options and extension
@@ -71,11 +106,7 @@ impl Frame for Packet {
 
     #[inline(always)]
     fn words<const N: usize>(&self, at: usize) -> Option<Here<N>> {
-        if at > MAX_OFFSET {
-            return None;
-        }
-        let from = load::sum(self.start, at);
-        if from + N > self.end { None } else { Some(Here { from }) }
+        Some(Here { from: self.place(at, N)? })
     }
 
     type Words<const N: usize> = Here<N>;
@@ -100,7 +131,7 @@ impl<const N: usize> Words for Here<N> {
     }
 }
 
-/// Loads from packet memory at any address, each one instruction.
+/// Loads from packet memory, and stores to it, at any address, each one instruction.
 ///
 /// The BPF machine and the CPUs under it load words from odd addresses; the compiler, unasked, would load them byte by
 /// byte. It can be asked (`allows-misaligned-mem-access`), but then does the same to the stack, where the verifier insists
@@ -177,6 +208,26 @@ mod load {
         };
     }
 
+    macro_rules! store {
+        ($name:ident, $value:ty, $instruction:literal) => {
+            /// Writes `value` at `to`.
+            ///
+            /// # Safety
+            ///
+            /// All bytes written are within the frame, and a comparison with its end has shown that to the verifier.
+            #[inline(always)]
+            pub(super) unsafe fn $name(to: usize, value: $value) {
+                // SAFETY: the caller vouches for the memory; no stack is used.
+                unsafe {
+                    asm!($instruction, in(reg) to, in(reg) u64::from(value), options(nostack, preserves_flags));
+                }
+            }
+        };
+    }
+
+    store!(store_u32, u32, "*(u32 *)({} + 0) = {}");
+    store!(store_u16, u16, "*(u16 *)({} + 0) = {}");
+
     load!(u64, "{} = *(u64 *)({} + 0)");
     load!(u32, "{} = *(u32 *)({} + 0)");
     load!(u16, "{} = *(u16 *)({} + 0)");
@@ -228,6 +279,23 @@ mod load {
             }
         )+};
     }
+
+    macro_rules! store {
+        ($($name:ident $value:ty),+) => {$(
+            /// Writes `value` at `to`.
+            ///
+            /// # Safety
+            ///
+            /// All bytes written are within the frame.
+            #[inline(always)]
+            pub(super) unsafe fn $name(to: usize, value: $value) {
+                // SAFETY: the caller vouches for the memory.
+                unsafe { (to as *mut $value).write_unaligned(value) }
+            }
+        )+};
+    }
+
+    store!(store_u32 u32, store_u16 u16);
 
     load!(u64 u32 u16);
 }

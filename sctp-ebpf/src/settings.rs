@@ -2,6 +2,8 @@
 
 use aya_ebpf::Global;
 use sctp_common::judge::ChecksumPolicy;
+use sctp_common::limit::Rate;
+use sctp_common::maps::policy;
 use sctp_common::siphash::HashKey;
 use sctp_common::steering::Steering;
 
@@ -20,6 +22,14 @@ static POLICY: Global<u32> = Global::new(0);
 /// The longest SCTP packet that is verified before it is redirected.
 #[unsafe(no_mangle)]
 static VERIFY_UP_TO: Global<u32> = Global::new(u32::MAX);
+
+/// Rate of answers of each CPU.
+#[unsafe(no_mangle)]
+static ANSWERS_PER_CPU: Global<[u64; 2]> = Global::new(Rate::ANSWERS_PER_CPU.to_global());
+
+/// Rate of answers of each CPU to one source prefix.
+#[unsafe(no_mangle)]
+static ANSWERS_PER_PREFIX: Global<[u64; 2]> = Global::new(Rate::ANSWERS_PER_PREFIX.to_global());
 
 /// The function that maps tags and new flows to workers.
 #[inline(always)]
@@ -43,4 +53,22 @@ pub(crate) fn policy() -> u32 {
 #[inline(always)]
 pub(crate) fn checksum_policy() -> ChecksumPolicy {
     ChecksumPolicy::from_globals(policy(), VERIFY_UP_TO.load())
+}
+
+/// Rate of answers of each CPU.
+#[inline(always)]
+pub(crate) fn answers_per_cpu() -> Rate {
+    Rate::from_global(ANSWERS_PER_CPU.load())
+}
+
+/// Rate of answers of each CPU to one source prefix.
+#[inline(always)]
+pub(crate) fn answers_per_prefix() -> Rate {
+    Rate::from_global(ANSWERS_PER_PREFIX.load())
+}
+
+/// Whether packets out of the blue are never answered.
+#[inline(always)]
+pub(crate) fn is_silent() -> bool {
+    policy() & policy::SILENT != 0
 }

@@ -135,6 +135,8 @@ fn blue(chunks: &[u8]) -> OutOfTheBlue {
     out_of_the_blue(frame.as_slice(), &packet, well_formed(&packet).unwrap())
 }
 
+const OTHER: OutOfTheBlue = OutOfTheBlue::Answer(DropReason::OutOfTheBlue);
+
 /// §8.4, 1.
 //= test RFC 9260 §8.4: "If the OOTB packet is to or from a non-unicast address, a receiver SHOULD silently discard the
 //= packet."
@@ -166,15 +168,12 @@ fn out_of_the_blue_abort() {
 fn out_of_the_blue_init_and_cookie_echo_are_processed() {
     assert_eq!(blue(&[chunk::INIT, 0, 0, 4]), OutOfTheBlue::Init);
     assert_eq!(blue(&[chunk::COOKIE_ECHO, 0, 0, 4]), OutOfTheBlue::CookieEcho);
-    assert_eq!(OutOfTheBlue::Init.drop_reason(), None);
-    assert_eq!(OutOfTheBlue::CookieEcho.drop_reason(), None);
 }
 
 /// §8.4, 5.
 #[test]
 fn out_of_the_blue_shutdown_ack() {
-    assert_eq!(blue(&[chunk::SHUTDOWN_ACK, 0, 0, 4]), OutOfTheBlue::ShutdownAck);
-    assert_eq!(OutOfTheBlue::ShutdownAck.drop_reason(), Some(DropReason::OotbShutdownAck));
+    assert_eq!(blue(&[chunk::SHUTDOWN_ACK, 0, 0, 4]), OutOfTheBlue::Answer(DropReason::OotbShutdownAck));
 }
 
 /// §8.4, 6.
@@ -188,21 +187,63 @@ fn out_of_the_blue_shutdown_complete() {
 #[test]
 fn out_of_the_blue_stale_cookie_and_cookie_ack() {
     let silent = OutOfTheBlue::Silent(DropReason::OotbCookieAck);
-    assert_eq!(silent.drop_reason(), Some(DropReason::OotbCookieAck));
     assert_eq!(blue(&[chunk::COOKIE_ACK, 0, 0, 4]), silent);
     assert_eq!(blue(&[chunk::ERROR, 0, 0, 12, 0, 3, 0, 8, 0, 0, 0, 0]), silent);
-    assert_eq!(blue(&[chunk::ERROR, 0, 0, 8, 0, 1, 0, 4]), OutOfTheBlue::Other);
+    assert_eq!(blue(&[chunk::ERROR, 0, 0, 8, 0, 1, 0, 4]), OTHER);
     // The cause's header would lie beyond the chunk, in the next one.
-    assert_eq!(blue(&[chunk::ERROR, 0, 0, 4, 0, 3, 0, 8]), OutOfTheBlue::Other);
+    assert_eq!(blue(&[chunk::ERROR, 0, 0, 4, 0, 3, 0, 8]), OTHER);
 }
 
 /// §8.4, 8.
 #[test]
 fn out_of_the_blue_anything_else() {
     for kind in ORDINARY.into_iter().filter(|kind| *kind != chunk::COOKIE_ACK) {
-        assert_eq!(blue(&[kind, 0, 0, 4]), OutOfTheBlue::Other, "chunk type {kind}");
+        assert_eq!(blue(&[kind, 0, 0, 4]), OTHER, "chunk type {kind}");
     }
-    assert_eq!(OutOfTheBlue::Other.drop_reason(), Some(DropReason::OutOfTheBlue));
+}
+
+/// The answer to a packet with `chunks`, by all of them.
+fn answer(chunks: &[&[u8]]) -> Result<AnswerReason, DropReason> {
+    let (frame, packet) = decoded(&chunks.concat());
+    let contents = Contents::of(frame.as_slice(), packet.sctp_offset.into(), packet.sctp_len.into());
+    assert_eq!(Contents::from_bits(contents.bits()), contents);
+    contents.answer()
+}
+
+const SACK: &[u8] = &[chunk::SACK, 0, 0, 4];
+const SHUTDOWN_ACK: &[u8] = &[chunk::SHUTDOWN_ACK, 0, 0, 4];
+const STALE: &[u8] = &[chunk::ERROR, 0, 0, 12, 0, 3, 0, 8, 0, 0, 0, 0];
+
+#[test]
+fn an_answer_depends_on_all_chunks() {
+    assert_eq!(answer(&[SACK]), Ok(AnswerReason::Abort));
+    assert_eq!(answer(&[SACK, SACK]), Ok(AnswerReason::Abort));
+    assert_eq!(answer(&[SHUTDOWN_ACK]), Ok(AnswerReason::ShutdownComplete));
+    assert_eq!(answer(&[SACK, SHUTDOWN_ACK]), Ok(AnswerReason::ShutdownComplete));
+    assert_eq!(answer(&[SACK, STALE]), Err(DropReason::OotbCookieAck));
+    assert_eq!(answer(&[SACK, &[chunk::COOKIE_ACK, 0, 0, 4]]), Err(DropReason::OotbCookieAck));
+    assert_eq!(answer(&[SACK, &[chunk::SHUTDOWN_COMPLETE, 0, 0, 4]]), Err(DropReason::OotbShutdownComplete));
+    assert_eq!(answer(&[SACK, &[chunk::ABORT, 0, 0, 4]]), Err(DropReason::OotbAbort));
+    // A chunk with padding in front: 5 bytes that take 8.
+    assert_eq!(answer(&[&[chunk::DATA, 0, 0, 5, 0, 0, 0, 0], SHUTDOWN_ACK]), Ok(AnswerReason::ShutdownComplete));
+}
+
+#[test]
+fn of_several_rules_the_first_holds() {
+    let abort: &[u8] = &[chunk::ABORT, 0, 0, 4];
+    assert_eq!(answer(&[SHUTDOWN_ACK, STALE, abort]), Err(DropReason::OotbAbort));
+    assert_eq!(answer(&[STALE, SHUTDOWN_ACK]), Ok(AnswerReason::ShutdownComplete));
+}
+
+#[test]
+fn what_cannot_be_read_to_the_end_is_not_answered() {
+    for last in [[chunk::SACK, 0, 0, 3], [chunk::SACK, 0, 0, 0], [chunk::SACK, 0, 0, 5], [chunk::SACK, 0, 0xff, 0xff]] {
+        assert_eq!(answer(&[SACK, &last]), Err(DropReason::OotbUnreadable), "{last:?}");
+    }
+    assert_eq!(answer(&[SACK; MAX_CHUNKS]), Ok(AnswerReason::Abort));
+    assert_eq!(answer(&[SACK; MAX_CHUNKS + 1]), Err(DropReason::OotbUnreadable));
+    // Less than a chunk header behind the last chunk is nothing.
+    assert_eq!(answer(&[SACK, &[chunk::ABORT, 0, 0]]), Ok(AnswerReason::Abort));
 }
 
 #[test]

@@ -44,6 +44,8 @@ mod tests {
             globals::HASH_KEY,
             globals::POLICY,
             globals::VERIFY_UP_TO,
+            globals::ANSWERS_PER_CPU,
+            globals::ANSWERS_PER_PREFIX,
             globals::LOG_LEVEL,
         ];
         for name in wanted {

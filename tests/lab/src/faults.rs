@@ -13,7 +13,7 @@ pub struct Fault {
     pub what: &'static str,
     /// The frame.
     pub frame: Vec<u8>,
-    /// The counter of the XDP program that must count it.
+    /// The counter of the XDP program that must count it: of a drop, or of an answer.
     pub counter: &'static str,
 }
 
@@ -47,10 +47,10 @@ pub fn all(from: &Host, to: &Host, family: Family, source_port: u16, port: u16) 
             SctpFrame { checksum: Checksum::Zero, ..initial.clone() }.build(),
             "zero-checksum",
         ),
-        fault("wrong verification tag", base.build(), "out-of-the-blue"),
+        fault("wrong verification tag", base.build(), "abort"),
         fault("verification tag 0", SctpFrame { verification_tag: 0, ..base.clone() }.build(), "zero-tag"),
         fault("ABORT out of the blue", with(chunk::abort(false)).build(), "ootb-abort"),
-        fault("SHUTDOWN ACK out of the blue", with(chunk::shutdown_ack()).build(), "ootb-shutdown-ack"),
+        fault("SHUTDOWN ACK out of the blue", with(chunk::shutdown_ack()).build(), "shutdown-complete"),
         fault("out of the blue, from a multicast address", multicast.build(), "non-unicast"),
         fault("INIT with a verification tag", with(chunk::init(7, 1)).build(), "init-tag"),
         fault("INIT beside another chunk", SctpFrame { chunks: init_bundled, ..initial }.build(), "init-bundled"),

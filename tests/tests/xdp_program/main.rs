@@ -1,12 +1,14 @@
 //! The XDP program under `BPF_PROG_TEST_RUN`: the kernel runs it on frames built here, without any network interface.
 //!
 //! * [`verdicts`]: each verdict and each reason, over IPv4, IPv6 and VLAN tags, and what is left in front of the frame;
+//! * [`answers`]: what packets out of the blue are answered, and how often;
 //! * [`steering`]: which socket a packet goes to;
 //! * [`differential`]: mutated frames, judged by the program and by the same rules in userspace;
 //! * [`speed`]: nanoseconds per packet, and what the verifier had to do.
 //!
 //! All of them need root. Without it they say that they did not run; in CI that is a failure.
 
+mod answers;
 mod differential;
 mod frames;
 mod headroom;

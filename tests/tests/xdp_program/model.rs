@@ -5,11 +5,12 @@ use std::collections::{HashMap, HashSet};
 use anyhow::Result;
 use sctp_common::crc32c::packet_checksum;
 use sctp_common::frame::decode;
-use sctp_common::judge::{ChecksumPolicy, Owner, Tables, admit, find_owner};
-use sctp_common::maps::{PortEntry, TagEntry, TagKey, TagKind};
+use sctp_common::judge::{ChecksumPolicy, Claim, Owner, Tables, admit, find_owner};
+use sctp_common::maps::{PortEntry, TagEntry, TagKey, TagKind, policy};
 use sctp_common::metadata::RxMetadata;
+use sctp_common::rules::Contents;
 use sctp_common::steering::Steering;
-use sctp_common::verdict::Verdict;
+use sctp_common::verdict::{DropReason, Verdict};
 
 use super::frames::{PEER_TAG, PORT, QUIET_PORT, TAG, our_addresses};
 use super::program::{Program, Settings};
@@ -21,6 +22,7 @@ pub(crate) struct Model {
     addresses: HashSet<[u8; 16]>,
     steering: Steering,
     checksums: ChecksumPolicy,
+    silent: bool,
 }
 
 impl Model {
@@ -37,6 +39,7 @@ impl Model {
             addresses: HashSet::from(our_addresses()),
             steering,
             checksums: ChecksumPolicy::from_globals(settings.policy, settings.verify_up_to),
+            silent: settings.policy & policy::SILENT != 0,
         }
     }
 
@@ -69,11 +72,22 @@ impl Model {
     fn owner(&self, frame: &[u8]) -> Result<(Owner, RxMetadata), Verdict> {
         let packet = decode(frame)?;
         let port = admit(&packet, self)?;
-        let owner = find_owner(frame, &packet, port, self, &self.steering)?;
-        let checksum = self
-            .checksums
-            .accept(&packet, || packet_checksum(frame, packet.sctp_offset.into(), packet.sctp_len.into()))?;
-        Ok((owner, RxMetadata::new(&packet, checksum, owner.slot, owner.generation)))
+        let (at, length) = (packet.sctp_offset.into(), packet.sctp_len.into());
+        let compute = || packet_checksum(frame, at, length);
+        match find_owner(frame, &packet, port, self, &self.steering)? {
+            Claim::Owner(owner) => {
+                let checksum = self.checksums.accept(&packet, compute)?;
+                Ok((owner, RxMetadata::new(&packet, checksum, owner.slot, owner.generation)))
+            }
+            Claim::Nobody { unanswered } if self.silent => Err(unanswered.into()),
+            Claim::Nobody { .. } => {
+                self.checksums.verify(&packet, compute)?;
+                let answer = Contents::of(frame, at, length).answer()?;
+                // The last thing that the program looks at, when it swaps the addresses.
+                let group = (frame[0] | frame[6]) & 1 != 0;
+                Err(if group { DropReason::NonUnicast.into() } else { answer.into() })
+            }
+        }
     }
 }
 

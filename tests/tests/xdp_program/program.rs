@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf, XskMap};
 use aya::programs::{ProgramFd, ProgramInfo, TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
+use sctp_common::limit::Rate;
 use sctp_common::maps::{AddressKey, PortEntry, TagEntry, TagKey, globals, names};
 use sctp_common::metadata::RxMetadata;
 use sctp_common::siphash::HashKey;
@@ -22,6 +23,8 @@ pub(crate) struct Settings {
     pub(crate) policy: u32,
     /// The longest SCTP packet whose checksum is verified before it is redirected.
     pub(crate) verify_up_to: u32,
+    /// Rates of answers, for each CPU and for each source prefix.
+    pub(crate) answers: [Rate; 2],
     /// Entries of the map of tags.
     pub(crate) tags: u32,
     /// Most verbose level that is logged; 0 for none.
@@ -35,11 +38,15 @@ impl Default for Settings {
             hash_key: [0x0123_4567_89ab_cdef, 0x1122_3344_5566_7788],
             policy: 0,
             verify_up_to: u32::MAX,
+            answers: [UNLIMITED; 2],
             tags: 64,
             log_level: 0,
         }
     }
 }
+
+/// A token takes no time to come.
+const UNLIMITED: Rate = Rate { interval: 0, tolerance: 0 };
 
 /// The XDP program in the kernel, attached to nothing.
 pub(crate) struct Program {
@@ -56,11 +63,11 @@ pub(crate) struct Program {
 pub(crate) struct Outcome {
     /// The verdict, by the one counter that went up.
     pub(crate) verdict: Verdict,
-    /// What the program returned: `XDP_DROP`, `XDP_PASS` or `XDP_REDIRECT`.
+    /// What the program returned: `XDP_DROP`, `XDP_PASS`, `XDP_TX` or `XDP_REDIRECT`.
     pub(crate) action: u32,
     /// The bytes that the program left in front of the frame.
     pub(crate) metadata: Vec<u8>,
-    /// The frame, which no verdict should change.
+    /// The frame, which no verdict but an answer should change.
     pub(crate) frame: Vec<u8>,
 }
 
@@ -73,6 +80,8 @@ impl Program {
             .override_global(globals::HASH_KEY, &settings.hash_key, true)
             .override_global(globals::POLICY, &settings.policy, true)
             .override_global(globals::VERIFY_UP_TO, &settings.verify_up_to, true)
+            .override_global(globals::ANSWERS_PER_CPU, &settings.answers[0].to_global(), true)
+            .override_global(globals::ANSWERS_PER_PREFIX, &settings.answers[1].to_global(), true)
             .override_global(globals::LOG_LEVEL, &settings.log_level, true)
             .map_max_entries(names::TAGS, settings.tags)
             .load(OBJECT)

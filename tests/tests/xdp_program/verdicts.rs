@@ -8,12 +8,15 @@ use rand::{RngExt as _, SeedableRng as _};
 use sctp_common::frame::MAX_SCTP_LENGTH;
 use sctp_common::maps::policy;
 use sctp_common::metadata::Checksum;
+use sctp_common::rules::MAX_CHUNKS;
+use sctp_common::verdict::AnswerReason as Answer;
 use sctp_common::verdict::DropReason as Drop;
 use sctp_common::verdict::PassReason as Pass;
 use sctp_common::verdict::RedirectReason as Redirect;
 use sctp_common::verdict::Verdict;
 use sctp_common::wire::{cause, chunk as kind, flags};
 
+use super::answers::answer_to;
 use super::frames::*;
 use super::headroom::run_without_headroom;
 use super::model::Model;
@@ -21,12 +24,14 @@ use super::program::{Context, Program, Settings};
 
 const XDP_DROP: u32 = 1;
 const XDP_PASS: u32 = 2;
+const XDP_TX: u32 = 3;
 const XDP_REDIRECT: u32 = 4;
 
 /// SCTP packets to our address, each with its verdict. They hold over IPv4, IPv6 and VLAN tags alike.
 fn packets() -> Vec<(&'static str, Vec<u8>, Verdict)> {
     let data = data_chunk(40);
     let abort = |flags| chunk(kind::ABORT, flags, &[]);
+    let shutdown_ack = chunk(kind::SHUTDOWN_ACK, 0, &[]);
     let complete = |flags| chunk(kind::SHUTDOWN_COMPLETE, flags, &[]);
     let stale = [&cause::STALE_COOKIE.to_be_bytes()[..], &[0, 8, 0, 0, 0, 1]].concat();
     let mut wrong = sctp(PORT, TAG, &data);
@@ -75,17 +80,27 @@ fn packets() -> Vec<(&'static str, Vec<u8>, Verdict)> {
     case("INIT with a tag", sctp(PORT, TAG, &init_chunk()), Drop::InitTag.into());
     case("INIT and DATA", sctp(PORT, 0, &[init_chunk(), data.clone()].concat()), Drop::InitBundled.into());
     case("INIT, nobody listens", sctp(QUIET_PORT, 0, &init_chunk()), Drop::NotListening.into());
-    case("wrong tag", sctp(PORT, TAG + 1, &data), Drop::OutOfTheBlue.into());
-    case("tag of another port", sctp(QUIET_PORT, TAG, &data), Drop::OutOfTheBlue.into());
-    case("peer's tag without T", sctp(PORT, PEER_TAG, &data), Drop::OutOfTheBlue.into());
+    case("wrong tag", sctp(PORT, TAG + 1, &data), Answer::Abort.into());
+    case("tag of another port", sctp(QUIET_PORT, TAG, &data), Answer::Abort.into());
+    case("peer's tag without T", sctp(PORT, PEER_TAG, &data), Answer::Abort.into());
     case("ABORT, unknown tag", sctp(PORT, 77, &abort(0)), Drop::OotbAbort.into());
     case("ABORT, T bit, own tag", sctp(PORT, TAG, &abort(flags::T)), Drop::OotbAbort.into());
-    case("SHUTDOWN ACK", sctp(PORT, 77, &chunk(kind::SHUTDOWN_ACK, 0, &[])), Drop::OotbShutdownAck.into());
+    case("SHUTDOWN ACK", sctp(PORT, 77, &shutdown_ack), Answer::ShutdownComplete.into());
+    case("SHUTDOWN ACK behind", sctp(PORT, 77, &[&data[..], &shutdown_ack].concat()), Answer::ShutdownComplete.into());
+    case("ABORT behind", sctp(PORT, 77, &[data.clone(), abort(0)].concat()), Drop::OotbAbort.into());
+    case("half a chunk behind", sctp(PORT, 77, &[&data[..], &[3, 0, 0, 16]].concat()), Drop::OotbUnreadable.into());
+    case("many chunks", sctp(PORT, 77, &shutdown_ack.repeat(MAX_CHUNKS)), Answer::ShutdownComplete.into());
+    case("too many chunks", sctp(PORT, 77, &shutdown_ack.repeat(MAX_CHUNKS + 1)), Drop::OotbUnreadable.into());
     case("SHUTDOWN COMPLETE, unknown tag", sctp(PORT, 77, &complete(flags::T)), Drop::OotbShutdownComplete.into());
     case("COOKIE ACK", sctp(PORT, 77, &chunk(kind::COOKIE_ACK, 0, &[])), Drop::OotbCookieAck.into());
     case("ERROR, stale cookie", sctp(PORT, 77, &chunk(kind::ERROR, 0, &stale)), Drop::OotbCookieAck.into());
     case("checksum wrong", wrong, Drop::Checksum.into());
     case("last byte wrong", last_byte, Drop::Checksum.into());
+    let mut nobodys = sctp(PORT, 77, &data);
+    nobodys[8] ^= 1;
+    case("checksum wrong, out of the blue", nobodys.clone(), Drop::Checksum.into());
+    nobodys[8..12].fill(0);
+    case("checksum zero, out of the blue", nobodys, Drop::ZeroChecksum.into());
     case("checksum zero", zero, Drop::ZeroChecksum.into());
     packets
 }
@@ -177,9 +192,14 @@ fn check(program: &Program, name: &str, frame: &[u8], expected: Verdict) -> Resu
         Verdict::Pass(_) => XDP_PASS,
         Verdict::Drop(_) => XDP_DROP,
         Verdict::Redirect(_) => XDP_REDIRECT,
+        Verdict::Answer(_) => XDP_TX,
     };
     ensure!(outcome.action == action, "{name}: returned {} instead of {action}", outcome.action);
-    ensure!(outcome.frame == frame, "{name}: the frame was changed");
+    let left = match expected {
+        Verdict::Answer(reason) => answer_to(frame, reason)?,
+        _ => frame.to_vec(),
+    };
+    ensure!(outcome.frame == left, "{name}: left {:02x?} instead of {left:02x?}", outcome.frame);
     let has_metadata = outcome.rx_metadata().is_some();
     ensure!(has_metadata == (action == XDP_REDIRECT), "{name}: metadata {:?}", outcome.metadata);
     Ok(())
@@ -213,9 +233,10 @@ fn every_verdict_and_every_reason() -> Result<()> {
         check(&program, &name, &frame, expected)?;
         seen.insert(expected);
     }
-    // Two have tests of their own, below, since they are not about the frame. The third needs a frame longer than a test
-    // run takes; the rule is tested in `sctp_common`.
+    // Some have tests of their own, below and in `answers`, since they are not about the frame. One needs a frame longer
+    // than a test run takes; the rule is tested in `sctp_common`. One needs a driver whose frames cannot be cut.
     seen.extend([Drop::NoSocket, Drop::NoMetadata, Drop::TooLong].map(Verdict::from));
+    seen.extend([Drop::OutOfTheBlue, Drop::OotbShutdownAck, Drop::AnswerRate, Drop::NoAnswer].map(Verdict::from));
     let unseen: Vec<_> = Verdict::all().filter(|verdict| !seen.contains(verdict)).collect();
     ensure!(unseen.is_empty(), "no frame of this test has the verdicts {unseen:?}");
     Ok(())

@@ -1,0 +1,199 @@
+//! The packets that answer packets out of the blue (RFC 9260 §8.4, 5 and 8): one chunk without a value, to where the packet came
+//! from, with its verification tag.
+//!
+//! ```text
+//!  0                   1                   2                   3
+//!  0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
+//! +-------------------------------+-------------------------------+
+//! |  Source Port: its destination |  Destination Port: its source |
+//! +-------------------------------+-------------------------------+
+//! |               Verification Tag: the one it carried            |
+//! +---------------------------------------------------------------+
+//! |                            Checksum                           |
+//! +---------------+-------------+-+-------------------------------+
+//! | Type = 6 or 14|  Reserved   |T|          Length = 4           |
+//! +---------------+-------------+-+-------------------------------+
+//! ```
+//!
+//! The T bit says that the tag is reflected, so that the peer compares it with its own idea of what it must send (§8.5.1 B, C).
+//! IP options and extension headers are not repeated, so an answer is never longer than what it answers, and no
+//! sender can have this host amplify anything. The ECN field is zero, as on all packets that no congestion control looks at.
+//!
+//! Answers are given in words of 32 bits, most significant byte first on the wire, as the pictures in the RFCs have them.
+
+use crate::crc32c::Crc32c;
+use crate::frame::Decoded;
+use crate::verdict::AnswerReason;
+use crate::wire::{CHUNK_HEADER_LENGTH, COMMON_HEADER_LENGTH, IPPROTO_SCTP, chunk, flags};
+
+/// Words of an answer over IPv4.
+pub const IPV4_WORDS: usize = 5 + SCTP_WORDS;
+
+/// Words of an answer over IPv6.
+pub const IPV6_WORDS: usize = 10 + SCTP_WORDS;
+
+/// Bytes of the shortest Ethernet frame, without its check sequence: what is shorter is padded with zeros. Not every device
+/// does that for an XDP program.
+pub const SHORTEST_FRAME: usize = 60;
+
+/// The Ethernet addresses of an answer's frame, as bytes, from the first twelve bytes of the frame that is answered.
+///
+/// `None` if one of them is a group's: such a frame was meant for more hosts than this one, and is not answered.
+#[inline(always)]
+#[must_use]
+pub const fn ethernet(addresses: [u8; 12]) -> Option<[u8; 12]> {
+    let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5] = addresses;
+    if (d0 | s0) & GROUP != 0 { None } else { Some([s0, s1, s2, s3, s4, s5, d0, d1, d2, d3, d4, d5]) }
+}
+
+/// The answer to `packet`, which came over IPv4, from the first byte of the IP header.
+#[inline(always)]
+#[must_use]
+pub fn ipv4(packet: &Decoded, answer: AnswerReason) -> [u32; IPV4_WORDS] {
+    let [_, _, _, destination] = address(&packet.source);
+    let [_, _, _, source] = address(&packet.destination);
+    // Version 4, five words of header; never to be fragmented; 64 hops.
+    let length = 0x4500_0000 | (IPV4_WORDS * 4) as u32;
+    let fragment = 0x4000;
+    let protocol = HOPS << 24 | (IPPROTO_SCTP as u32) << 16;
+    let sum = !ones_complement_sum([length, fragment, protocol, source, destination]);
+    let [s0, s1, s2, s3] = sctp(packet, answer);
+    [length, fragment, protocol | u32::from(sum), source, destination, s0, s1, s2, s3]
+}
+
+/// The answer to `packet`, which came over IPv6, from the first byte of the IP header.
+#[inline(always)]
+#[must_use]
+pub fn ipv6(packet: &Decoded, answer: AnswerReason) -> [u32; IPV6_WORDS] {
+    let [d0, d1, d2, d3] = address(&packet.source);
+    let [a0, a1, a2, a3] = address(&packet.destination);
+    let [s0, s1, s2, s3] = sctp(packet, answer);
+    let length = ((SCTP_WORDS * 4) as u32) << 16 | (IPPROTO_SCTP as u32) << 8 | HOPS;
+    [0x6000_0000, length, a0, a1, a2, a3, d0, d1, d2, d3, s0, s1, s2, s3]
+}
+
+const SCTP_WORDS: usize = (COMMON_HEADER_LENGTH + CHUNK_HEADER_LENGTH) / 4;
+
+/// The bit of an Ethernet address's first byte that makes it a group's.
+const GROUP: u8 = 1;
+
+/// Hop limit, or time to live.
+const HOPS: u32 = 64;
+
+#[inline(always)]
+fn sctp(packet: &Decoded, answer: AnswerReason) -> [u32; SCTP_WORDS] {
+    let kind = match answer {
+        AnswerReason::Abort => chunk::ABORT,
+        AnswerReason::ShutdownComplete => chunk::SHUTDOWN_COMPLETE,
+    };
+    let ports = u32::from(packet.destination_port) << 16 | u32::from(packet.source_port);
+    let tag = packet.verification_tag;
+    let chunk = u32::from(kind) << 24 | u32::from(flags::T) << 16 | CHUNK_HEADER_LENGTH as u32;
+    let [p0, p1, p2, p3] = ports.to_be_bytes();
+    let [t0, t1, t2, t3] = tag.to_be_bytes();
+    let crc = Crc32c::new().eight([p0, p1, p2, p3, t0, t1, t2, t3]).four([0; 4]).four(chunk.to_be_bytes());
+    // The checksum is the one field that goes least significant byte first (Appendix A).
+    [ports, tag, crc.finish().swap_bytes(), chunk]
+}
+
+#[inline(always)]
+const fn address(bytes: &[u8; 16]) -> [u32; 4] {
+    let value = u128::from_be_bytes(*bytes);
+    [(value >> 96) as u32, (value >> 64) as u32, (value >> 32) as u32, value as u32]
+}
+
+/// The sum of an IPv4 header checksum (RFC 1071).
+#[inline(always)]
+fn ones_complement_sum(words: [u32; 5]) -> u16 {
+    let mut sum = 0;
+    for word in words {
+        sum += (word >> 16) + (word & 0xffff);
+    }
+    // Ten numbers of 16 bits: at most 20 bits, then 17, then 16.
+    let sum = (sum & 0xffff) + (sum >> 16);
+    ((sum & 0xffff) + (sum >> 16)) as u16
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::{decode, samples};
+
+    fn bytes(words: &[u32]) -> Vec<u8> {
+        words.iter().flat_map(|word| word.to_be_bytes()).collect()
+    }
+
+    fn checked(packet: &[u8]) -> bool {
+        let mut zeroed = packet.to_vec();
+        zeroed[8..12].fill(0);
+        ::crc32c::crc32c(&zeroed).to_le_bytes() == packet[8..12]
+    }
+
+    #[test]
+    fn an_abort_over_ipv4() {
+        let answer = bytes(&ipv4(&decode(samples::ipv4().as_slice()).unwrap(), AnswerReason::Abort));
+        let mut header = vec![0x45, 0, 0, 36, 0, 0, 0x40, 0, 64, 132, 0, 0, 10, 0, 0, 2, 10, 0, 0, 1];
+        samples::repair(&mut header);
+        assert_eq!(answer[..20], header);
+        // Ports 38412 to 5001, the tag reflected, an ABORT of four bytes with the T bit.
+        assert_eq!(answer[20..28], [0x96, 0x0c, 0x13, 0x89, 0x12, 0x34, 0x56, 0x78]);
+        assert_eq!(answer[32..], [6, 1, 0, 4]);
+        assert!(checked(&answer[20..]));
+    }
+
+    #[test]
+    fn a_shutdown_complete_over_ipv6() {
+        let packet = decode(samples::ipv6().as_slice()).unwrap();
+        let answer = bytes(&ipv6(&packet, AnswerReason::ShutdownComplete));
+        assert_eq!(answer[..8], [0x60, 0, 0, 0, 0, 16, 132, 64]);
+        assert_eq!(answer[8..24], packet.destination);
+        assert_eq!(answer[24..40], packet.source);
+        assert_eq!(answer[40..48], [0x96, 0x0c, 0x13, 0x89, 0x12, 0x34, 0x56, 0x78]);
+        assert_eq!(answer[52..], [14, 1, 0, 4]);
+        assert!(checked(&answer[40..]));
+    }
+
+    #[test]
+    fn an_answer_is_decoded_as_what_it_is() {
+        for (question, l3) in [(samples::ipv4(), 14), (samples::ipv6(), 14), (samples::qinq(), 22)] {
+            let packet = decode(question.as_slice()).unwrap();
+            let words = if packet.is_ipv4 {
+                ipv4(&packet, AnswerReason::Abort).to_vec()
+            } else {
+                ipv6(&packet, AnswerReason::Abort).to_vec()
+            };
+            let answer = [question[..l3].to_vec(), bytes(&words)].concat();
+            let decoded = decode(answer.as_slice()).unwrap();
+            assert_eq!((decoded.source, decoded.source_port), (packet.destination, packet.destination_port));
+            assert_eq!((decoded.destination, decoded.destination_port), (packet.source, packet.source_port));
+            assert_eq!((decoded.verification_tag, decoded.sctp_len), (packet.verification_tag, 16));
+            assert!(answer.len() <= question.len());
+        }
+    }
+
+    #[test]
+    fn header_checksums_with_carries() {
+        for (source, destination) in [([255; 4], [255; 4]), ([0xff, 0xfe, 0, 1], [0xba, 0xda, 0x3f, 0xff])] {
+            let packet = Decoded {
+                source: crate::frame::ipv4_mapped(source),
+                destination: crate::frame::ipv4_mapped(destination),
+                ..decode(samples::ipv4().as_slice()).unwrap()
+            };
+            let answer = bytes(&ipv4(&packet, AnswerReason::Abort));
+            let mut repaired = answer.clone();
+            samples::repair(&mut repaired);
+            assert_eq!(answer, repaired);
+        }
+    }
+
+    #[test]
+    fn ethernet_addresses_change_places() {
+        let addresses = [2, 0, 0, 0, 0, 2, 4, 0, 0, 0, 0, 1];
+        assert_eq!(ethernet(addresses), Some([4, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2]));
+        for at in [0, 6] {
+            let mut group = addresses;
+            group[at] |= 1;
+            assert_eq!(ethernet(group), None);
+        }
+    }
+}
