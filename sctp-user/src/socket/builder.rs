@@ -10,6 +10,7 @@ use super::interfaces;
 use super::stack::{Parts, PendingWorker, Stack, random, start};
 use crate::datapath::Link;
 use crate::datapath::capture::CaptureSink;
+use crate::datapath::xdp::ChecksumPolicy;
 use crate::stack::ports::NoControl;
 
 /// Builds a [`Stack`].
@@ -23,11 +24,12 @@ pub struct StackBuilder {
     pub(super) workers: Option<usize>,
     pub(super) queues: Option<usize>,
     pub(super) trusted_link: bool,
+    pub(super) checksum: ChecksumPolicy,
     pub(super) capture: Option<CaptureSink>,
     addresses: Vec<IpAddr>,
     links: Vec<PendingWorker>,
     max_associations: Option<usize>,
-    silent: bool,
+    pub(super) silent: bool,
     steering_key: Option<[u64; 2]>,
 }
 
@@ -63,6 +65,12 @@ impl StackBuilder {
     /// whose sender leaves the checksum to hardware that is not there.
     pub fn trusted_link(mut self, trusted: bool) -> StackBuilder {
         self.trusted_link = trusted;
+        self
+    }
+
+    /// Who verifies the checksums of packets that come in on the interfaces. Default: the XDP program.
+    pub fn checksum(mut self, policy: ChecksumPolicy) -> StackBuilder {
+        self.checksum = policy;
         self
     }
 

@@ -27,6 +27,8 @@ pub(super) fn open(builder: &StackBuilder, key: [u64; 2]) -> Result<Stack, Build
         interfaces: builder.interfaces.clone(),
         queues,
         trusted_link: builder.trusted_link,
+        checksum: builder.checksum,
+        silent_out_of_the_blue: builder.silent,
         capture: builder.capture.clone(),
         ..XdpConfig::new("", steering)
     };

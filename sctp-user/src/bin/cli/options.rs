@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use clap::{ArgAction, Args};
+use clap::{ArgAction, Args, ValueEnum};
+use sctp_user::datapath::xdp::ChecksumPolicy;
 use sctp_user::{AssociationConfig, Profile};
 
 use super::values;
@@ -32,6 +33,15 @@ pub(crate) struct StackOptions {
     #[arg(long, help_heading = "Stack")]
     pub(crate) trusted_link: bool,
 
+    /// Who verifies the checksums of received packets: xdp (the XDP program), user (the workers), split (the XDP program up to
+    /// 256 bytes, or up to N as split=N)
+    #[arg(long, value_name = "WHO", default_value_t, help_heading = "Stack")]
+    pub(crate) checksum: ChecksumPolicy,
+
+    /// What to do with packets that belong to no association: answer them with ABORT or SHUTDOWN COMPLETE, or be silent
+    #[arg(long, value_name = "HOW", value_enum, default_value_t, help_heading = "Stack")]
+    pub(crate) ootb: OutOfTheBlue,
+
     /// Write all frames of the stack to a capture file that Wireshark reads
     #[arg(long, value_name = "FILE.pcapng", help_heading = "Stack")]
     pub(crate) capture: Option<PathBuf>,
@@ -41,6 +51,16 @@ pub(crate) struct StackOptions {
 
     #[command(flatten)]
     pub(crate) verbosity: Verbosity,
+}
+
+/// What to do with packets "out of the blue" (RFC 9260 §8.4).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OutOfTheBlue {
+    /// Answer them, at a limited rate, as the RFC says
+    #[default]
+    Answer,
+    /// Answer none
+    Silent,
 }
 
 /// Settings of associations.

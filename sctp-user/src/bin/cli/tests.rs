@@ -1,6 +1,7 @@
 //! Tests of the command line as a whole.
 
 use clap::CommandFactory as _;
+use sctp_user::datapath::xdp::ChecksumPolicy;
 
 use super::*;
 
@@ -27,16 +28,22 @@ fn servers() {
     assert_eq!((options.server.port, options.server.streams, options.server.json), (7, 2048, false));
     assert_eq!(options.stack.interfaces, ["eth0", "eth1"]);
     assert_eq!((options.stack.workers, options.stack.queues), (Some(2), Some(4)));
+    assert_eq!((options.stack.checksum, options.stack.ootb), (ChecksumPolicy::Xdp, options::OutOfTheBlue::Answer));
     assert_eq!(options.stack.local_addresses, ["fd00::1".parse::<std::net::IpAddr>().unwrap()]);
     let Command::Perf(perf::PerfCommand::Server(options)) =
-        parse("sctp perf server -i eth0 --profile ran --trusted-link --capture x.pcapng --associations 2 --json -vv")
-            .unwrap()
+        parse(concat!(
+            "sctp perf server -i eth0 --profile ran --trusted-link --checksum split=300 --ootb silent ",
+            "--capture x.pcapng --associations 2 --json -vv"
+        ))
+        .unwrap()
     else {
         panic!("another command")
     };
     assert_eq!((options.server.port, options.server.associations, options.server.json), (5001, Some(2), true));
     assert_eq!(options.stack.association.profile, sctp_user::Profile::Ran);
     assert!(options.stack.trusted_link);
+    assert_eq!(options.stack.checksum, ChecksumPolicy::Split { limit: 300 });
+    assert_eq!(options.stack.ootb, options::OutOfTheBlue::Silent);
     assert_eq!(options.stack.capture.as_deref(), Some(std::path::Path::new("x.pcapng")));
     assert_eq!(options.stack.verbosity.level, 2);
 }

@@ -32,7 +32,7 @@ mod program;
 mod queues;
 mod route;
 
-pub use config::{AttachMode, CopyPolicy, InterfaceMode, Mode, XdpConfig};
+pub use config::{AttachMode, ChecksumPolicy, CopyPolicy, InterfaceMode, Mode, XdpConfig};
 pub use control::Control;
 pub use error::OpenError;
 pub use link::XdpLink;

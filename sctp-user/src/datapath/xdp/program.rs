@@ -126,12 +126,16 @@ impl Program {
 
 fn load(target: Target<'_>, config: &XdpConfig) -> Result<Ebpf, OpenError> {
     let workers = u32::from(config.steering.workers);
-    let policy = if config.trusted_link { policy::TRUSTED_LINK } else { 0 };
+    let trusted = if config.trusted_link { policy::TRUSTED_LINK } else { 0 };
+    let silent = if config.silent_out_of_the_blue { policy::SILENT } else { 0 };
+    let policy = trusted | silent;
+    let verify_up_to = config.checksum.verify_up_to();
     let mut loader = EbpfLoader::new();
     loader
         .override_global(globals::WORKERS, &workers, true)
         .override_global(globals::HASH_KEY, &config.steering.key, true)
         .override_global(globals::POLICY, &policy, true)
+        .override_global(globals::VERIFY_UP_TO, &verify_up_to, true)
         .map_max_entries(names::XSKS, target.queues * workers);
     if let Some(tags) = config.tags {
         loader.map_max_entries(names::TAGS, tags);
