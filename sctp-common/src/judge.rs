@@ -5,7 +5,7 @@
 //!
 //! 1. [`decode`](crate::frame::decode) finds the SCTP packet in the frame;
 //! 2. [`admit`] lets packets to other ports go to the kernel;
-//! 3. [`find_owner`] looks up the verification tag, or applies the rules for packets out of the blue;
+//! 3. [`find_claim`] looks up the verification tag, or applies the rules for packets out of the blue;
 //! 4. [`ChecksumPolicy::accept`] compares the CRC32c, which is computed only for packets that have an owner, or leaves that
 //!    to the owner;
 //! 5. the packet goes to its owner.
@@ -16,11 +16,13 @@
 mod tests;
 
 use crate::frame::{ChunkHead, Decoded, Frame};
-use crate::maps::{PortEntry, TagEntry, TagKey, policy};
+use crate::maps::{PeerEntry, PeerKey, PortEntry, TagEntry, TagKey, TagKind, policy};
 use crate::metadata::{Checksum, NO_SLOT};
-use crate::rules::{self, ExpectedTag, OutOfTheBlue};
+use crate::reply::Answer;
+use crate::rules::{self, Contents, ExpectedTag, OutOfTheBlue};
 use crate::steering::{End, Steering};
-use crate::verdict::{DropReason, PassReason, RedirectReason, Verdict};
+use crate::verdict::{AnswerReason, DropReason, PassReason, RedirectReason, Verdict};
+use crate::wire::CHUNK_HEADER_LENGTH;
 
 /// What the judgement needs to know of this host's endpoints.
 pub trait Tables {
@@ -29,6 +31,9 @@ pub trait Tables {
 
     /// The association that `key`'s tag belongs to.
     fn tag(&self, key: &TagKey) -> Option<TagEntry>;
+
+    /// Who has an association with the peer.
+    fn peer(&self, key: &PeerKey) -> Option<PeerEntry>;
 
     /// Whether `address` (IPv4 as IPv4-mapped IPv6) is one of our own.
     fn is_ours(&self, address: &[u8; 16]) -> bool;
@@ -47,17 +52,26 @@ pub struct Owner {
     pub generation: u32,
 }
 
+impl Owner {
+    #[inline(always)]
+    const fn of_association(TagEntry { slot, generation, worker }: TagEntry) -> Self {
+        Self { reason: RedirectReason::Association, worker: worker as u16, slot, generation }
+    }
+
+    #[inline(always)]
+    const fn without_slot(reason: RedirectReason, worker: u16) -> Self {
+        Self { reason, worker, slot: NO_SLOT, generation: 0 }
+    }
+}
+
 /// Who claims a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Claim {
     /// A worker.
     Owner(Owner),
-    /// Nobody, and its sender should be told so: by what [`Contents::answer`](rules::Contents::answer) says, once the
-    /// checksum has been [verified](ChecksumPolicy::verify), as often as the [rates](crate::limit::Rate) allow.
-    Nobody {
-        /// The reason to count if this host is [silent](policy::SILENT).
-        unanswered: DropReason,
-    },
+    /// Nobody, and its sender is to be told so once the checksum has been [verified](ChecksumPolicy::verify), as often as
+    /// the [rates](crate::limit::Rate) allow, unless this host is [silent](policy::SILENT).
+    Nobody(Answer),
 }
 
 /// Admits packets to ports that are ours.
@@ -78,21 +92,24 @@ pub fn admit<T: Tables>(packet: &Decoded, tables: &T) -> Result<PortEntry, Verdi
     Err(PassReason::PortNotOwned.into())
 }
 
-/// Finds the owner of a packet to a port of ours.
+/// Finds out whose a packet to a port of ours is.
 ///
 /// The address is looked at only after the tag has missed: a tag of ours on a port of ours is proof enough, and whatever
 /// else comes to an address that is not ours is in transit and none of our business, sound or not.
+///
+/// `contents` walks the packet's chunks ([`Contents::of`]); it is called at most once, and only for packets out of the blue.
 ///
 /// # Errors
 ///
 /// The verdict on a packet that no worker should see and nobody answers.
 #[inline(always)]
-pub fn find_owner<F, T>(
+pub fn find_claim<F, T>(
     frame: &F,
     packet: &Decoded,
     port: PortEntry,
     tables: &T,
     steering: &Steering,
+    contents: impl FnOnce() -> Contents,
 ) -> Result<Claim, Verdict>
 where
     F: Frame + ?Sized,
@@ -103,9 +120,8 @@ where
         && let Some(kind) = expected.of_association()
     {
         let key = TagKey::new(packet.destination_port, kind, packet.verification_tag);
-        if let Some(TagEntry { slot, generation, worker }) = tables.tag(&key) {
-            let reason = RedirectReason::Association;
-            return Ok(Claim::Owner(Owner { reason, worker: worker as u16, slot, generation }));
+        if let Some(entry) = tables.tag(&key) {
+            return Ok(Claim::Owner(Owner::of_association(entry)));
         }
     }
     if !tables.is_ours(&packet.destination) {
@@ -113,15 +129,63 @@ where
         return Err(if unicast { PassReason::Transit.into() } else { DropReason::NonUnicast.into() });
     }
     let (first, _) = checked?;
-    let (reason, worker) = match rules::out_of_the_blue(frame, packet, first) {
-        OutOfTheBlue::Init if !port.is_listening() => return Err(DropReason::NotListening.into()),
-        OutOfTheBlue::Init => (RedirectReason::Init, spread(packet, steering)),
-        OutOfTheBlue::CookieEcho => (RedirectReason::CookieEcho, steering.owner(packet.verification_tag)),
-        OutOfTheBlue::Answer(unanswered) => return Ok(Claim::Nobody { unanswered }),
-        OutOfTheBlue::Silent(reason) => return Err(reason.into()),
-    };
-    Ok(Claim::Owner(Owner { reason, worker, slot: NO_SLOT, generation: 0 }))
+    match rules::out_of_the_blue(packet, first) {
+        OutOfTheBlue::Init if port.is_listening() => {
+            Ok(Claim::Owner(Owner::without_slot(RedirectReason::Init, spread(packet, steering))))
+        }
+        OutOfTheBlue::Init => uninvited(frame, packet, first, tables),
+        OutOfTheBlue::CookieEcho => {
+            Ok(Claim::Owner(Owner::without_slot(RedirectReason::CookieEcho, steering.owner(packet.verification_tag))))
+        }
+        OutOfTheBlue::Other => by_contents(packet, contents(), tables),
+        OutOfTheBlue::Silent(reason) => Err(reason.into()),
+    }
 }
+
+/// An INIT to a port that nobody listens on: the peer of an association may send one, to restart it or because both ends
+/// begin at once (RFC 9260 §5.2.1, §5.2.2). Anybody else is refused, with the tag that the INIT names (§8.4, 3).
+#[inline(always)]
+fn uninvited<F, T>(frame: &F, packet: &Decoded, first: ChunkHead, tables: &T) -> Result<Claim, Verdict>
+where
+    F: Frame + ?Sized,
+    T: Tables,
+{
+    if let Some(PeerEntry { worker }) = tables.peer(&peer_key(packet)) {
+        return Ok(Claim::Owner(Owner::without_slot(RedirectReason::Init, worker as u16)));
+    }
+    if usize::from(first.length) < CHUNK_HEADER_LENGTH + INITIATE_TAG_LENGTH {
+        return Err(DropReason::NotListening.into());
+    }
+    let tag = frame.read(packet.first_chunk_at() + CHUNK_HEADER_LENGTH).ok_or(DropReason::Truncated)?;
+    match u32::from_be_bytes(tag) {
+        0 => Err(DropReason::NotListening.into()),
+        tag => Ok(Claim::Nobody(Answer { reason: AnswerReason::Refused, tag })),
+    }
+}
+
+/// A packet whose tag nobody has, judged by all its chunks.
+#[inline(always)]
+fn by_contents<T: Tables>(packet: &Decoded, contents: Contents, tables: &T) -> Result<Claim, Verdict> {
+    let tag = packet.verification_tag;
+    if contents.has_reflected_abort()
+        && let Some(entry) = tables.tag(&TagKey::new(packet.destination_port, TagKind::Peer, tag))
+    {
+        return Ok(Claim::Owner(Owner::of_association(entry)));
+    }
+    if let Some(PeerEntry { worker }) = tables.peer(&peer_key(packet)) {
+        // It is known which association the packet belongs to, so it is not out of the blue but discarded (§8.5), unless it is a
+        // SHUTDOWN ACK and the association is only being set up (§8.5.1 E), which its worker knows.
+        return if contents.has_shutdown_ack() {
+            Ok(Claim::Owner(Owner::without_slot(RedirectReason::ShutdownAck, worker as u16)))
+        } else {
+            Err(DropReason::BadTag.into())
+        };
+    }
+    Ok(Claim::Nobody(Answer { reason: contents.answer()?, tag }))
+}
+
+/// Bytes of the Initiate Tag, the first field of an INIT (RFC 9260 §3.3.2).
+const INITIATE_TAG_LENGTH: usize = 4;
 
 /// Which packets' CRC32c (RFC 9260 §6.8) is computed here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -186,6 +250,11 @@ fn well_formed_and_tagged(packet: &Decoded) -> Result<(ChunkHead, ExpectedTag), 
     let first = rules::well_formed(packet)?;
     let expected = rules::expected_tag(packet.verification_tag, first, usize::from(packet.sctp_len))?;
     Ok((first, expected))
+}
+
+#[inline(always)]
+const fn peer_key(packet: &Decoded) -> PeerKey {
+    PeerKey::new(packet.source, packet.source_port, packet.destination_port)
 }
 
 #[inline(always)]

@@ -10,6 +10,8 @@ pub mod names {
     pub const PORTS: &str = "PORTS";
     /// Hash of [`TagKey`](super::TagKey) to [`TagEntry`](super::TagEntry): verification tags of live associations.
     pub const TAGS: &str = "TAGS";
+    /// Hash of [`PeerKey`](super::PeerKey) to [`PeerEntry`](super::PeerEntry): the peers of live associations.
+    pub const PEERS: &str = "PEERS";
     /// Hash of [`AddressKey`](super::AddressKey) to `u32` (its value has no meaning): our own IP addresses.
     pub const ADDRESSES: &str = "ADDRESSES";
     /// AF_XDP sockets, index = [`socket_index`](super::socket_index).
@@ -74,9 +76,8 @@ pub struct PortEntry {
 impl PortEntry {
     /// The port is ours: the program judges its packets. Without this bit they pass to the kernel untouched.
     pub const OWNED: u32 = 1 << 0;
-    /// INIT chunks are wanted: there is a listener, or associations whose peers may restart or collide with them
-    /// (RFC 9260 §5.2.1, §5.2.2). Without this bit an INIT is dropped as
-    /// [`NotListening`](crate::verdict::DropReason::NotListening).
+    /// INIT chunks of anybody are wanted: there is a listener. Without this bit an INIT reaches a worker only from the
+    /// peer of an association, which may restart or collide with it (RFC 9260 §5.2.1, §5.2.2); any other is refused.
     pub const LISTENING: u32 = 1 << 1;
     /// Bytes of one value.
     pub const SIZE: usize = 4;
@@ -195,6 +196,63 @@ impl TagEntry {
     }
 }
 
+/// Key of the map [`PEERS`](names::PEERS): an address of a peer, and the ports of the association with it.
+///
+/// It is asked for only where the verification tag has failed.
+#[repr(C, align(4))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PeerKey {
+    address: [u8; 16],
+    peer_port: u16,
+    local_port: u16,
+}
+
+impl PeerKey {
+    /// Bytes of one key.
+    pub const SIZE: usize = 20;
+
+    /// The key for the peer at `address` (network byte order, IPv4 as IPv4-mapped IPv6).
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(address: [u8; 16], peer_port: u16, local_port: u16) -> Self {
+        Self { address, peer_port, local_port }
+    }
+
+    /// The key as the map compares it.
+    #[must_use]
+    pub const fn to_bytes(self) -> [u8; Self::SIZE] {
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = self.address;
+        let [q, r] = self.peer_port.to_ne_bytes();
+        let [s, t] = self.local_port.to_ne_bytes();
+        [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t]
+    }
+}
+
+/// Value of the map [`PEERS`](names::PEERS): who has the association with the peer.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerEntry {
+    /// The worker that owns it.
+    pub worker: u32,
+}
+
+impl PeerEntry {
+    /// Bytes of one value.
+    pub const SIZE: usize = 4;
+
+    /// The value as the map holds it.
+    #[must_use]
+    pub const fn to_bytes(self) -> [u8; Self::SIZE] {
+        self.worker.to_ne_bytes()
+    }
+
+    /// The value from the map's bytes.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; Self::SIZE]) -> Self {
+        Self { worker: u32::from_ne_bytes(bytes) }
+    }
+}
+
 /// Key of the map [`ADDRESSES`](names::ADDRESSES): an IP address, network byte order, IPv4 as IPv4-mapped IPv6.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -231,6 +289,8 @@ mod tests {
         assert_eq!(size_of::<PortEntry>(), PortEntry::SIZE);
         assert_eq!(size_of::<TagKey>(), TagKey::SIZE);
         assert_eq!(size_of::<TagEntry>(), TagEntry::SIZE);
+        assert_eq!(size_of::<PeerKey>(), PeerKey::SIZE);
+        assert_eq!(size_of::<PeerEntry>(), PeerEntry::SIZE);
         assert_eq!(size_of::<AddressKey>(), AddressKey::SIZE);
     }
 
@@ -243,6 +303,10 @@ mod tests {
         let entry = TagEntry { slot: 1, generation: 2, worker: 3 };
         assert_eq!(TagEntry::from_bytes(entry.to_bytes()), entry);
         assert_eq!(entry.to_bytes()[4..8], 2_u32.to_ne_bytes());
+        let key = PeerKey::new([9; 16], 0x0102, 0x0304).to_bytes();
+        assert_eq!(key[..16], [9; 16]);
+        assert_eq!((&key[16..18], &key[18..]), (&0x0102_u16.to_ne_bytes()[..], &0x0304_u16.to_ne_bytes()[..]));
+        assert_eq!(PeerEntry::from_bytes(PeerEntry { worker: 7 }.to_bytes()), PeerEntry { worker: 7 });
     }
 
     #[test]

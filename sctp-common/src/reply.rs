@@ -7,13 +7,16 @@
 //! +-------------------------------+-------------------------------+
 //! |  Source Port: its destination |  Destination Port: its source |
 //! +-------------------------------+-------------------------------+
-//! |               Verification Tag: the one it carried            |
+//! |              Verification Tag: the one it carried             |
 //! +---------------------------------------------------------------+
 //! |                            Checksum                           |
 //! +---------------+-------------+-+-------------------------------+
 //! | Type = 6 or 14|  Reserved   |T|          Length = 4           |
 //! +---------------+-------------+-+-------------------------------+
 //! ```
+//!
+//! An INIT to a port that nobody listens on is answered with an ABORT too (§8.4, 3), but with the tag that the INIT chunk names, and so
+//! without the T bit.
 //!
 //! The T bit says that the tag is reflected, so that the peer compares it with its own idea of what it must send (§8.5.1 B, C).
 //! IP options and extension headers are not repeated, so an answer is never longer than what it answers, and no
@@ -36,6 +39,15 @@ pub const IPV6_WORDS: usize = 10 + SCTP_WORDS;
 /// does that for an XDP program.
 pub const SHORTEST_FRAME: usize = 60;
 
+/// What a packet that nobody claims is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Which chunk.
+    pub reason: AnswerReason,
+    /// The verification tag, host byte order.
+    pub tag: u32,
+}
+
 /// The Ethernet addresses of an answer's frame, as bytes, from the first twelve bytes of the frame that is answered.
 ///
 /// `None` if one of them is a group's: such a frame was meant for more hosts than this one, and is not answered.
@@ -49,7 +61,7 @@ pub const fn ethernet(addresses: [u8; 12]) -> Option<[u8; 12]> {
 /// The answer to `packet`, which came over IPv4, from the first byte of the IP header.
 #[inline(always)]
 #[must_use]
-pub fn ipv4(packet: &Decoded, answer: AnswerReason) -> [u32; IPV4_WORDS] {
+pub fn ipv4(packet: &Decoded, answer: Answer) -> [u32; IPV4_WORDS] {
     let [_, _, _, destination] = address(&packet.source);
     let [_, _, _, source] = address(&packet.destination);
     // Version 4, five words of header; never to be fragmented; 64 hops.
@@ -64,7 +76,7 @@ pub fn ipv4(packet: &Decoded, answer: AnswerReason) -> [u32; IPV4_WORDS] {
 /// The answer to `packet`, which came over IPv6, from the first byte of the IP header.
 #[inline(always)]
 #[must_use]
-pub fn ipv6(packet: &Decoded, answer: AnswerReason) -> [u32; IPV6_WORDS] {
+pub fn ipv6(packet: &Decoded, answer: Answer) -> [u32; IPV6_WORDS] {
     let [d0, d1, d2, d3] = address(&packet.source);
     let [a0, a1, a2, a3] = address(&packet.destination);
     let [s0, s1, s2, s3] = sctp(packet, answer);
@@ -81,14 +93,15 @@ const GROUP: u8 = 1;
 const HOPS: u32 = 64;
 
 #[inline(always)]
-fn sctp(packet: &Decoded, answer: AnswerReason) -> [u32; SCTP_WORDS] {
-    let kind = match answer {
-        AnswerReason::Abort => chunk::ABORT,
-        AnswerReason::ShutdownComplete => chunk::SHUTDOWN_COMPLETE,
+fn sctp(packet: &Decoded, answer: Answer) -> [u32; SCTP_WORDS] {
+    let (kind, flags) = match answer.reason {
+        AnswerReason::Abort => (chunk::ABORT, flags::T),
+        AnswerReason::ShutdownComplete => (chunk::SHUTDOWN_COMPLETE, flags::T),
+        AnswerReason::Refused => (chunk::ABORT, 0),
     };
     let ports = u32::from(packet.destination_port) << 16 | u32::from(packet.source_port);
-    let tag = packet.verification_tag;
-    let chunk = u32::from(kind) << 24 | u32::from(flags::T) << 16 | CHUNK_HEADER_LENGTH as u32;
+    let tag = answer.tag;
+    let chunk = u32::from(kind) << 24 | u32::from(flags) << 16 | CHUNK_HEADER_LENGTH as u32;
     let [p0, p1, p2, p3] = ports.to_be_bytes();
     let [t0, t1, t2, t3] = tag.to_be_bytes();
     let crc = Crc32c::new().eight([p0, p1, p2, p3, t0, t1, t2, t3]).four([0; 4]).four(chunk.to_be_bytes());
@@ -119,6 +132,11 @@ mod tests {
     use super::*;
     use crate::frame::{decode, samples};
 
+    /// What answers `packet` by reflecting its tag.
+    fn reflecting(packet: &Decoded, reason: AnswerReason) -> Answer {
+        Answer { reason, tag: packet.verification_tag }
+    }
+
     fn bytes(words: &[u32]) -> Vec<u8> {
         words.iter().flat_map(|word| word.to_be_bytes()).collect()
     }
@@ -131,7 +149,8 @@ mod tests {
 
     #[test]
     fn an_abort_over_ipv4() {
-        let answer = bytes(&ipv4(&decode(samples::ipv4().as_slice()).unwrap(), AnswerReason::Abort));
+        let packet = decode(samples::ipv4().as_slice()).unwrap();
+        let answer = bytes(&ipv4(&packet, reflecting(&packet, AnswerReason::Abort)));
         let mut header = vec![0x45, 0, 0, 36, 0, 0, 0x40, 0, 64, 132, 0, 0, 10, 0, 0, 2, 10, 0, 0, 1];
         samples::repair(&mut header);
         assert_eq!(answer[..20], header);
@@ -144,7 +163,7 @@ mod tests {
     #[test]
     fn a_shutdown_complete_over_ipv6() {
         let packet = decode(samples::ipv6().as_slice()).unwrap();
-        let answer = bytes(&ipv6(&packet, AnswerReason::ShutdownComplete));
+        let answer = bytes(&ipv6(&packet, reflecting(&packet, AnswerReason::ShutdownComplete)));
         assert_eq!(answer[..8], [0x60, 0, 0, 0, 0, 16, 132, 64]);
         assert_eq!(answer[8..24], packet.destination);
         assert_eq!(answer[24..40], packet.source);
@@ -154,13 +173,22 @@ mod tests {
     }
 
     #[test]
+    fn a_refusal_carries_the_tag_that_it_is_given() {
+        let packet = decode(samples::ipv4().as_slice()).unwrap();
+        let answer = bytes(&ipv4(&packet, Answer { reason: AnswerReason::Refused, tag: 0x0102_0304 }));
+        assert_eq!(answer[24..28], [1, 2, 3, 4]);
+        assert_eq!(answer[32..], [6, 0, 0, 4]);
+        assert!(checked(&answer[20..]));
+    }
+
+    #[test]
     fn an_answer_is_decoded_as_what_it_is() {
         for (question, l3) in [(samples::ipv4(), 14), (samples::ipv6(), 14), (samples::qinq(), 22)] {
             let packet = decode(question.as_slice()).unwrap();
             let words = if packet.is_ipv4 {
-                ipv4(&packet, AnswerReason::Abort).to_vec()
+                ipv4(&packet, reflecting(&packet, AnswerReason::Abort)).to_vec()
             } else {
-                ipv6(&packet, AnswerReason::Abort).to_vec()
+                ipv6(&packet, reflecting(&packet, AnswerReason::Abort)).to_vec()
             };
             let answer = [question[..l3].to_vec(), bytes(&words)].concat();
             let decoded = decode(answer.as_slice()).unwrap();
@@ -179,7 +207,7 @@ mod tests {
                 destination: crate::frame::ipv4_mapped(destination),
                 ..decode(samples::ipv4().as_slice()).unwrap()
             };
-            let answer = bytes(&ipv4(&packet, AnswerReason::Abort));
+            let answer = bytes(&ipv4(&packet, reflecting(&packet, AnswerReason::Abort)));
             let mut repaired = answer.clone();
             samples::repair(&mut repaired);
             assert_eq!(answer, repaired);

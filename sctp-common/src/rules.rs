@@ -10,7 +10,10 @@ mod tests;
 use crate::frame::{ChunkHead, Decoded, Frame, MAX_SCTP_LENGTH};
 use crate::maps::TagKind;
 use crate::verdict::{AnswerReason, DropReason};
-use crate::wire::{CHUNK_HEADER_LENGTH, COMMON_HEADER_LENGTH, cause, chunk, flags, padded};
+use crate::wire::{
+    CHUNK_HEADER_LENGTH, COMMON_HEADER_LENGTH, PARAMETER_HEADER_LENGTH as CAUSE_HEADER_LENGTH, cause, chunk, flags,
+    padded,
+};
 
 /// Checks what can be said of a packet to one of our ports from its headers alone, and gives its first chunk.
 ///
@@ -107,10 +110,9 @@ pub enum OutOfTheBlue {
     Init,
     /// §8.4, 4: a COOKIE ECHO as the first chunk, to be processed as §5.1 says.
     CookieEcho,
-    /// §8.4, 5 and 8: to be answered, unless a further chunk says otherwise ([`Contents::answer`]). With the reason to
-    /// count where nothing is ever answered.
-    Answer(DropReason),
-    /// §8.4, 1, 2, 6 and 7: to be discarded silently.
+    /// §8.4, 2 and 5 to 8: what all chunks have a say in, not only the first ([`Contents::answer`]).
+    Other,
+    /// §8.4, 1 and 2: to be discarded silently.
     Silent(DropReason),
 }
 
@@ -118,7 +120,7 @@ pub enum OutOfTheBlue {
 ///
 /// `first` must be [`well_formed`] and have passed [`expected_tag`], which has taken care of tag 0.
 #[inline(always)]
-pub fn out_of_the_blue<F: Frame + ?Sized>(frame: &F, packet: &Decoded, first: ChunkHead) -> OutOfTheBlue {
+pub fn out_of_the_blue(packet: &Decoded, first: ChunkHead) -> OutOfTheBlue {
     if !is_unicast(&packet.source) || !is_unicast(&packet.destination) {
         //= RFC 9260 §8.4: "If the OOTB packet is to or from a non-unicast address, a receiver SHOULD silently discard
         //= the packet."
@@ -130,13 +132,7 @@ pub fn out_of_the_blue<F: Frame + ?Sized>(frame: &F, packet: &Decoded, first: Ch
         chunk::ABORT => OutOfTheBlue::Silent(DropReason::OotbAbort),
         chunk::INIT => OutOfTheBlue::Init,
         chunk::COOKIE_ECHO => OutOfTheBlue::CookieEcho,
-        chunk::SHUTDOWN_ACK => OutOfTheBlue::Answer(DropReason::OotbShutdownAck),
-        chunk::SHUTDOWN_COMPLETE => OutOfTheBlue::Silent(DropReason::OotbShutdownComplete),
-        chunk::COOKIE_ACK => OutOfTheBlue::Silent(DropReason::OotbCookieAck),
-        chunk::ERROR if is_stale_cookie(frame, packet.first_chunk_at(), first.length) => {
-            OutOfTheBlue::Silent(DropReason::OotbCookieAck)
-        }
-        _ => OutOfTheBlue::Answer(DropReason::OutOfTheBlue),
+        _ => OutOfTheBlue::Other,
     }
 }
 
@@ -150,6 +146,7 @@ impl Contents {
     const SHUTDOWN_COMPLETE: u32 = 1 << 2;
     const COOKIE_ACK: u32 = 1 << 3;
     const UNREADABLE: u32 = 1 << 4;
+    const REFLECTED_ABORT: u32 = 1 << 5;
 
     /// The contents from [`bits`](Self::bits).
     #[inline(always)]
@@ -175,17 +172,18 @@ impl Contents {
             if next + CHUNK_HEADER_LENGTH > end {
                 return Self(found);
             }
-            let Some([kind, _, l0, l1]) = frame.read(next) else { break };
+            let Some([kind, bits, l0, l1]) = frame.read(next) else { break };
             let length = u16::from_be_bytes([l0, l1]);
             if usize::from(length) < CHUNK_HEADER_LENGTH || next + usize::from(length) > end {
                 break;
             }
             found |= match kind {
+                chunk::ABORT if bits & flags::T != 0 => Self::ABORT | Self::REFLECTED_ABORT,
                 chunk::ABORT => Self::ABORT,
                 chunk::SHUTDOWN_ACK => Self::SHUTDOWN_ACK,
                 chunk::SHUTDOWN_COMPLETE => Self::SHUTDOWN_COMPLETE,
                 chunk::COOKIE_ACK => Self::COOKIE_ACK,
-                chunk::ERROR if is_stale_cookie(frame, next, length) => Self::COOKIE_ACK,
+                chunk::ERROR => Self::of_error(frame, next, length),
                 _ => 0,
             };
             next += padded(usize::from(length));
@@ -193,8 +191,39 @@ impl Contents {
         if next + CHUNK_HEADER_LENGTH > end { Self(found) } else { Self(found | Self::UNREADABLE) }
     }
 
+    /// What the ERROR chunk of `length` bytes at `at` counts as: a COOKIE ACK if it tells of a stale cookie (§3.3.10.3). Only the
+    /// first cause is looked at; further ones make the chunk unreadable, since one of them might be that.
+    #[inline(always)]
+    fn of_error<F: Frame + ?Sized>(frame: &F, at: usize, length: u16) -> u32 {
+        let length = usize::from(length);
+        if length < CHUNK_HEADER_LENGTH + CAUSE_HEADER_LENGTH {
+            return 0;
+        }
+        let Some([c0, c1, l0, l1]) = frame.read(at + CHUNK_HEADER_LENGTH) else { return Self::UNREADABLE };
+        if u16::from_be_bytes([c0, c1]) == cause::STALE_COOKIE {
+            return Self::COOKIE_ACK;
+        }
+        let first = usize::from(u16::from_be_bytes([l0, l1]));
+        if CHUNK_HEADER_LENGTH + padded(first) + CAUSE_HEADER_LENGTH <= length { Self::UNREADABLE } else { 0 }
+    }
+
+    /// Whether there is an ABORT with the T bit, which belongs to an association by the peer's tag (§8.5.1 B). It need not be
+    /// the first chunk: control chunks may stand in front of it (§3.3.7).
+    #[inline(always)]
+    #[must_use]
+    pub const fn has_reflected_abort(self) -> bool {
+        self.0 & Self::REFLECTED_ABORT != 0
+    }
+
+    /// Whether there is a SHUTDOWN ACK.
+    #[inline(always)]
+    #[must_use]
+    pub const fn has_shutdown_ack(self) -> bool {
+        self.0 & Self::SHUTDOWN_ACK != 0
+    }
+
     /// With what a packet out of the blue is answered that has these and whose first chunk leaves it open
-    /// ([`OutOfTheBlue::Answer`]): §8.4, 2 and 5 to 8, in their order.
+    /// ([`OutOfTheBlue::Other`]): §8.4, 2 and 5 to 8, in their order.
     ///
     /// # Errors
     ///
@@ -235,11 +264,4 @@ pub const fn is_unicast(address: &[u8; 16]) -> bool {
         return v4 != 0 && v4 >> 28 != 0xe && v4 != u32::MAX;
     }
     high >> 56 != 0xff && (high | low) != 0
-}
-
-/// Whether the first cause of the ERROR chunk of `length` bytes at `at` is "Stale Cookie" (§3.3.10.3).
-#[inline(always)]
-fn is_stale_cookie<F: Frame + ?Sized>(frame: &F, at: usize, length: u16) -> bool {
-    usize::from(length) >= 2 * CHUNK_HEADER_LENGTH
-        && frame.read(at + CHUNK_HEADER_LENGTH).map(u16::from_be_bytes) == Some(cause::STALE_COOKIE)
 }

@@ -114,6 +114,19 @@ const REDIRECTS_FROM: u32 = PassReason::ALL.len() as u32;
 const ANSWERS_FROM: u32 = REDIRECTS_FROM + RedirectReason::ALL.len() as u32;
 const DROPS_FROM: u32 = ANSWERS_FROM + AnswerReason::ALL.len() as u32;
 
+impl AnswerReason {
+    /// The reason to count where nothing is ever answered.
+    #[inline(always)]
+    #[must_use]
+    pub const fn unanswered(self) -> DropReason {
+        match self {
+            Self::Abort => DropReason::OutOfTheBlue,
+            Self::ShutdownComplete => DropReason::OotbShutdownAck,
+            Self::Refused => DropReason::NotListening,
+        }
+    }
+}
+
 /// Defines an enum of reasons, each with its name and its sentence, which is its documentation too.
 macro_rules! reasons {
     ($(#[$about:meta])* $reasons:ident { $($variant:ident = $name:literal: $sentence:literal,)+ }) => {
@@ -165,6 +178,7 @@ reasons! {
         Association = "association": "The verification tag belongs to a live association.",
         Init = "init": "An INIT to a port that wants them (RFC 9260 §5.1).",
         CookieEcho = "cookie-echo": "A COOKIE ECHO whose tag no association has yet (RFC 9260 §5.1.5).",
+        ShutdownAck = "shutdown-ack": "A SHUTDOWN ACK of another tag than its sender's association has (RFC 9260 §8.5.1 E).",
     }
 }
 
@@ -173,6 +187,7 @@ reasons! {
     AnswerReason {
         Abort = "abort": "Out of the blue, answered with an ABORT that reflects its tag (RFC 9260 §8.4, 8).",
         ShutdownComplete = "shutdown-complete": "A SHUTDOWN ACK out of the blue, answered with SHUTDOWN COMPLETE (RFC 9260 §8.4, 5).",
+        Refused = "refused": "An INIT to a port of ours that nobody listens on, answered with ABORT (RFC 9260 §5.1, §8.4, 3).",
     }
 }
 
@@ -196,7 +211,8 @@ reasons! {
         ZeroTag = "zero-tag": "Verification tag 0 on something else than an INIT (RFC 9260 §8.5.1 A).",
         InitTag = "init-tag": "An INIT with a verification tag other than 0 (RFC 9260 §8.5.1 A).",
         InitBundled = "init-bundled": "An INIT that shares its packet with more chunks (RFC 9260 §8.5.1 A).",
-        NotListening = "not-listening": "An INIT to a port of ours that wants none.",
+        NotListening = "not-listening": "An INIT to a port of ours that nobody listens on, not answered by order, or without a tag to answer.",
+        BadTag = "bad-tag": "From the peer of an association, with another tag than the association's (RFC 9260 §8.5).",
         NonUnicast = "non-unicast": "Out of the blue, from or to an address that is not unicast (RFC 9260 §8.4, 1).",
         OotbAbort = "ootb-abort": "Out of the blue: an ABORT of no association (RFC 9260 §8.4, 2).",
         OotbShutdownAck = "ootb-shutdown-ack": "Out of the blue: a SHUTDOWN ACK, not answered by order (RFC 9260 §8.4, 5).",

@@ -4,16 +4,16 @@ use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::bpf_xdp_adjust_tail;
 use aya_ebpf::programs::XdpContext;
 use sctp_common::frame::{Decoded, ETHERNET_HEADER_LENGTH, Frame as _};
-use sctp_common::reply::{self, IPV4_WORDS, IPV6_WORDS, SHORTEST_FRAME};
+use sctp_common::reply::{self, Answer, IPV4_WORDS, IPV6_WORDS, SHORTEST_FRAME};
 use sctp_common::rules::Contents;
-use sctp_common::verdict::{AnswerReason, DropReason};
+use sctp_common::verdict::DropReason;
 
 use crate::packet::Packet;
 
-/// With what to answer `packet`, or why not, by all its chunks.
+/// Which chunks `packet` has.
 #[inline(always)]
-pub(crate) fn choose(ctx: &XdpContext, packet: &Decoded) -> Result<AnswerReason, DropReason> {
-    Contents::from_bits(sctp_contents(ctx.ctx, packet.sctp_offset.into(), packet.sctp_len.into())).answer()
+pub(crate) fn contents(ctx: &XdpContext, packet: &Decoded) -> Contents {
+    Contents::from_bits(sctp_contents(ctx.ctx, packet.sctp_offset.into(), packet.sctp_len.into()))
 }
 
 /// The [`Contents`] of the SCTP packet of `length` bytes at offset `at` of the frame.
@@ -29,7 +29,7 @@ pub(crate) extern "C" fn sctp_contents(ctx: *mut xdp_md, at: u32, length: u32) -
 
 /// Makes the frame the answer to `packet`, which it held.
 #[inline(always)]
-pub(crate) fn send(ctx: &XdpContext, packet: &Decoded, answer: AnswerReason) -> Result<(), DropReason> {
+pub(crate) fn send(ctx: &XdpContext, packet: &Decoded, answer: Answer) -> Result<(), DropReason> {
     let l3 = usize::from(packet.l3_offset);
     let frame = Packet::of(ctx);
     let addresses = reply::ethernet(frame.read(0).ok_or(DropReason::NoAnswer)?).ok_or(DropReason::NonUnicast)?;
@@ -56,7 +56,7 @@ fn cut(ctx: &XdpContext, length: usize) -> Result<usize, DropReason> {
 fn write(
     frame: &Packet,
     packet: &Decoded,
-    answer: AnswerReason,
+    answer: Answer,
     addresses: &[u8; 12],
     padding: core::ops::Range<usize>,
 ) -> Option<()> {

@@ -26,7 +26,7 @@ use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_REDIRECT, XDP_TX};
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use sctp_common::frame::decode;
-use sctp_common::judge::{Claim, admit, find_owner};
+use sctp_common::judge::{Claim, admit, find_claim};
 use sctp_common::verdict::Verdict;
 
 use crate::packet::Packet;
@@ -51,18 +51,18 @@ fn judge(ctx: &XdpContext) -> Result<Verdict, Verdict> {
     let packet = packet::any(decode(&Packet::of(ctx))?);
     let frame = Packet::of(ctx);
     let port = admit(&packet, &Maps)?;
-    match find_owner(&frame, &packet, port, &Maps, &settings::steering())? {
+    let contents = || answer::contents(ctx, &packet);
+    match find_claim(&frame, &packet, port, &Maps, &settings::steering(), contents)? {
         Claim::Owner(owner) => {
             let checksum = settings::checksum_policy().accept(&packet, || checksum::compute(ctx, &packet))?;
             Ok(redirect::to_owner(ctx, &packet, checksum, &owner)?.into())
         }
-        Claim::Nobody { unanswered } if settings::is_silent() => Err(unanswered.into()),
-        Claim::Nobody { .. } => {
+        Claim::Nobody(answer) if settings::is_silent() => Err(answer.reason.unanswered().into()),
+        Claim::Nobody(answer) => {
             settings::checksum_policy().verify(&packet, || checksum::compute(ctx, &packet))?;
-            let answer = answer::choose(ctx, &packet)?;
             limit::take(&packet)?;
             answer::send(ctx, &packet, answer)?;
-            Ok(answer.into())
+            Ok(answer.reason.into())
         }
     }
 }

@@ -9,6 +9,8 @@ use crate::wire::{chunk, flags};
 
 const LISTENING: u16 = 38412;
 const QUIET: u16 = 40000;
+/// The port from which 10.0.0.1 has an association with us. Most packets here are from another.
+const BOUND: u16 = 5002;
 const TAG: u32 = 0x1234_5678;
 const PEER_TAG: u32 = 0x9abc_def0;
 const ENTRY: TagEntry = TagEntry { slot: 5, generation: 6, worker: 2 };
@@ -18,6 +20,7 @@ const STEERING: Steering = Steering { key: KEY, workers: 4 };
 struct Collections {
     ports: HashMap<u16, PortEntry>,
     tags: HashMap<TagKey, TagEntry>,
+    peers: HashMap<PeerKey, PeerEntry>,
     addresses: HashSet<[u8; 16]>,
 }
 
@@ -28,6 +31,10 @@ impl Tables for Collections {
 
     fn tag(&self, key: &TagKey) -> Option<TagEntry> {
         self.tags.get(key).copied()
+    }
+
+    fn peer(&self, key: &PeerKey) -> Option<PeerEntry> {
+        self.peers.get(key).copied()
     }
 
     fn is_ours(&self, address: &[u8; 16]) -> bool {
@@ -42,18 +49,35 @@ fn collections() -> Collections {
             (TagKey::new(LISTENING, TagKind::Local, TAG), ENTRY),
             (TagKey::new(LISTENING, TagKind::Peer, PEER_TAG), ENTRY),
         ]),
+        peers: [LISTENING, QUIET]
+            .map(|port| (PeerKey::new(ipv4_mapped([10, 0, 0, 1]), BOUND, port), PeerEntry { worker: 3 }))
+            .into(),
         addresses: HashSet::from([ipv4_mapped([10, 0, 0, 2])]),
     }
 }
 
 /// A packet from 10.0.0.1 to 10.0.0.2 with one chunk of type `kind`, 20 bytes long.
 fn packet(port: u16, tag: u32, kind: u8, flags: u8) -> Vec<u8> {
+    with_chunks(port, tag, &[&[kind, flags, 0, 20], &[0; 16][..]].concat())
+}
+
+fn with_chunks(port: u16, tag: u32, chunks: &[u8]) -> Vec<u8> {
     let mut sctp = 5001_u16.to_be_bytes().to_vec();
     sctp.extend(port.to_be_bytes());
     sctp.extend(tag.to_be_bytes());
-    sctp.extend([0, 0, 0, 0, kind, flags, 0, 20]);
-    sctp.resize(32, 0);
+    sctp.extend([0; 4]);
+    sctp.extend(chunks);
     ethernet(&[], 0x0800, &ipv4_packet(&[], &sctp))
+}
+
+/// An INIT that names `tag`.
+fn init(port: u16, tag: u32) -> Vec<u8> {
+    let [a, b, c, d] = tag.to_be_bytes();
+    with_chunks(port, 0, &[chunk::INIT, 0, 0, 20, a, b, c, d, 0, 1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 1])
+}
+
+fn of_the_peer(packet: &mut Decoded) {
+    packet.source_port = BOUND;
 }
 
 /// Steps 1 to 3 on `frame`, its decoded packet changed by `change` after step 1.
@@ -62,23 +86,32 @@ fn claim_of(frame: &[u8], change: impl FnOnce(&mut Decoded)) -> Result<Claim, Ve
     change(&mut packet);
     let tables = collections();
     let port = admit(&packet, &tables)?;
-    find_owner(frame, &packet, port, &tables, &STEERING)
+    let contents = || Contents::of(frame, packet.sctp_offset.into(), packet.sctp_len.into());
+    find_claim(frame, &packet, port, &tables, &STEERING, contents)
 }
 
 /// The same for packets that have an owner or a verdict.
 fn owner_of(frame: &[u8], change: impl FnOnce(&mut Decoded)) -> Result<Owner, Verdict> {
     match claim_of(frame, change)? {
         Claim::Owner(owner) => Ok(owner),
-        Claim::Nobody { unanswered } => panic!("nobody's, {unanswered:?}"),
+        Claim::Nobody(answer) => panic!("nobody's, {answer:?}"),
     }
 }
 
-/// The reason to count if the packet is nobody's and not answered.
-fn unanswered(port: u16, tag: u32, kind: u8, flags: u8) -> Option<DropReason> {
-    match claim_of(&packet(port, tag, kind, flags), |_| {}) {
-        Ok(Claim::Nobody { unanswered }) => Some(unanswered),
+/// The answer to a packet that is nobody's.
+fn answered(port: u16, tag: u32, kind: u8, flags: u8) -> Option<Answer> {
+    answer_to(&packet(port, tag, kind, flags))
+}
+
+fn answer_to(frame: &[u8]) -> Option<Answer> {
+    match claim_of(frame, |_| {}) {
+        Ok(Claim::Nobody(answer)) => Some(answer),
         Ok(Claim::Owner(_)) | Err(_) => None,
     }
+}
+
+const fn abort(tag: u32) -> Option<Answer> {
+    Some(Answer { reason: AnswerReason::Abort, tag })
 }
 
 fn judged(port: u16, tag: u32, kind: u8, flags: u8) -> Result<Owner, Verdict> {
@@ -122,12 +155,12 @@ fn a_reflected_tag_is_looked_up_among_the_peers() {
     assert_eq!(judged(LISTENING, TAG, chunk::ABORT, flags::T), Err(DropReason::OotbAbort.into()));
     let reflected = judged(LISTENING, TAG, chunk::SHUTDOWN_COMPLETE, flags::T);
     assert_eq!(reflected, Err(DropReason::OotbShutdownComplete.into()));
-    assert_eq!(unanswered(LISTENING, PEER_TAG, chunk::DATA, flags::T), Some(DropReason::OutOfTheBlue));
+    assert_eq!(answered(LISTENING, PEER_TAG, chunk::DATA, flags::T), abort(PEER_TAG));
 }
 
 #[test]
 fn a_tag_counts_on_its_own_port_only() {
-    assert_eq!(unanswered(QUIET, TAG, chunk::DATA, 0), Some(DropReason::OutOfTheBlue));
+    assert_eq!(answered(QUIET, TAG, chunk::DATA, 0), abort(TAG));
 }
 
 #[test]
@@ -139,6 +172,51 @@ fn inits_are_spread_over_the_workers_of_a_listening_port() {
         (1..100).map(|port| owner_of(&frame, |packet| packet.source_port = port).unwrap().worker).collect();
     assert_eq!(workers, HashSet::from([0, 1, 2, 3]));
     assert_eq!(judged(QUIET, 0, chunk::INIT, 0), Err(DropReason::NotListening.into()));
+}
+
+/// RFC 9260 §8.4, 3.
+#[test]
+fn an_init_to_a_port_without_a_listener_is_refused_with_the_tag_that_it_names() {
+    let refused = Answer { reason: AnswerReason::Refused, tag: 0x0102_0304 };
+    assert_eq!(answer_to(&init(QUIET, 0x0102_0304)), Some(refused));
+    let without_tag = with_chunks(QUIET, 0, &[chunk::INIT, 0, 0, 4]);
+    for frame in [init(QUIET, 0), without_tag] {
+        assert_eq!(owner_of(&frame, |_| {}), Err(DropReason::NotListening.into()));
+    }
+}
+
+/// RFC 9260 §5.2.
+#[test]
+fn an_init_of_an_associations_peer_goes_to_its_worker() {
+    let owner = owner_of(&init(QUIET, 7), of_the_peer);
+    assert_eq!(owner, Ok(Owner { reason: RedirectReason::Init, worker: 3, slot: NO_SLOT, generation: 0 }));
+}
+
+/// RFC 9260 §8.5: it is known whose packet it is, so it is not out of the blue.
+#[test]
+fn a_wrong_tag_of_an_associations_peer_is_not_answered() {
+    for kind in [chunk::DATA, chunk::SACK, chunk::COOKIE_ACK, chunk::HEARTBEAT] {
+        let found = owner_of(&packet(LISTENING, 1, kind, 0), of_the_peer);
+        assert_eq!(found, Err(DropReason::BadTag.into()), "chunk type {kind}");
+    }
+}
+
+/// RFC 9260 §8.5.1 E.
+#[test]
+fn a_shutdown_ack_of_an_associations_peer_goes_to_its_worker() {
+    let owner = owner_of(&packet(LISTENING, 1, chunk::SHUTDOWN_ACK, 0), of_the_peer);
+    assert_eq!(owner, Ok(Owner { reason: RedirectReason::ShutdownAck, worker: 3, slot: NO_SLOT, generation: 0 }));
+}
+
+/// RFC 9260 §8.5.1 B, §3.3.7.
+#[test]
+fn an_abort_behind_another_chunk_may_reflect_the_tag() {
+    let behind = |tag, flags| with_chunks(LISTENING, tag, &[chunk::SACK, 0, 0, 4, chunk::ABORT, flags, 0, 4]);
+    assert_eq!(owner_of(&behind(PEER_TAG, flags::T), |_| {}), OF_THE_ASSOCIATION);
+    assert_eq!(owner_of(&behind(PEER_TAG, flags::T), of_the_peer), OF_THE_ASSOCIATION);
+    assert_eq!(owner_of(&behind(TAG, 0), |_| {}), OF_THE_ASSOCIATION);
+    assert_eq!(owner_of(&behind(PEER_TAG, 0), |_| {}), Err(DropReason::OotbAbort.into()));
+    assert_eq!(owner_of(&behind(1, flags::T), |_| {}), Err(DropReason::OotbAbort.into()));
 }
 
 #[test]
@@ -155,8 +233,9 @@ fn a_cookie_echo_goes_to_the_worker_that_drew_its_tag() {
 
 #[test]
 fn out_of_the_blue_is_answered_or_dropped_by_rule() {
-    assert_eq!(unanswered(LISTENING, 1, chunk::DATA, 0), Some(DropReason::OutOfTheBlue));
-    assert_eq!(unanswered(LISTENING, 1, chunk::SHUTDOWN_ACK, 0), Some(DropReason::OotbShutdownAck));
+    assert_eq!(answered(LISTENING, 1, chunk::DATA, 0), abort(1));
+    let complete = Answer { reason: AnswerReason::ShutdownComplete, tag: 2 };
+    assert_eq!(answered(LISTENING, 2, chunk::SHUTDOWN_ACK, 0), Some(complete));
     assert_eq!(judged(LISTENING, 1, chunk::COOKIE_ACK, 0), Err(DropReason::OotbCookieAck.into()));
     let source = ipv4_mapped([224, 0, 0, 1]);
     let from_group = owner_of(&packet(LISTENING, 0, chunk::INIT, 0), |packet| packet.source = source);

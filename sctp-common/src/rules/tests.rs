@@ -131,25 +131,23 @@ fn an_association_has_a_tag_of_either_kind() {
 }
 
 fn blue(chunks: &[u8]) -> OutOfTheBlue {
-    let (frame, packet) = decoded(chunks);
-    out_of_the_blue(frame.as_slice(), &packet, well_formed(&packet).unwrap())
+    let (_, packet) = decoded(chunks);
+    out_of_the_blue(&packet, well_formed(&packet).unwrap())
 }
-
-const OTHER: OutOfTheBlue = OutOfTheBlue::Answer(DropReason::OutOfTheBlue);
 
 /// §8.4, 1.
 //= test RFC 9260 §8.4: "If the OOTB packet is to or from a non-unicast address, a receiver SHOULD silently discard the
 //= packet."
 #[test]
 fn out_of_the_blue_from_or_to_what_is_not_one_host() {
-    let (frame, sound) = decoded(&[chunk::INIT, 0, 0, 4]);
+    let (_, sound) = decoded(&[chunk::INIT, 0, 0, 4]);
     let first = head(chunk::INIT, 0, 4);
     let mut multicast = [0; 16];
     multicast[0] = 0xff;
     for address in [ipv4_mapped([224, 0, 0, 1]), ipv4_mapped([255; 4]), ipv4_mapped([0; 4]), multicast, [0; 16]] {
         for packet in [Decoded { source: address, ..sound }, Decoded { destination: address, ..sound }] {
             let expected = OutOfTheBlue::Silent(DropReason::NonUnicast);
-            assert_eq!(out_of_the_blue(frame.as_slice(), &packet, first), expected);
+            assert_eq!(out_of_the_blue(&packet, first), expected);
         }
     }
 }
@@ -170,35 +168,11 @@ fn out_of_the_blue_init_and_cookie_echo_are_processed() {
     assert_eq!(blue(&[chunk::COOKIE_ECHO, 0, 0, 4]), OutOfTheBlue::CookieEcho);
 }
 
-/// §8.4, 5.
+/// §8.4, 5 to 8.
 #[test]
-fn out_of_the_blue_shutdown_ack() {
-    assert_eq!(blue(&[chunk::SHUTDOWN_ACK, 0, 0, 4]), OutOfTheBlue::Answer(DropReason::OotbShutdownAck));
-}
-
-/// §8.4, 6.
-#[test]
-fn out_of_the_blue_shutdown_complete() {
-    let expected = OutOfTheBlue::Silent(DropReason::OotbShutdownComplete);
-    assert_eq!(blue(&[chunk::SHUTDOWN_COMPLETE, flags::T, 0, 4]), expected);
-}
-
-/// §8.4, 7.
-#[test]
-fn out_of_the_blue_stale_cookie_and_cookie_ack() {
-    let silent = OutOfTheBlue::Silent(DropReason::OotbCookieAck);
-    assert_eq!(blue(&[chunk::COOKIE_ACK, 0, 0, 4]), silent);
-    assert_eq!(blue(&[chunk::ERROR, 0, 0, 12, 0, 3, 0, 8, 0, 0, 0, 0]), silent);
-    assert_eq!(blue(&[chunk::ERROR, 0, 0, 8, 0, 1, 0, 4]), OTHER);
-    // The cause's header would lie beyond the chunk, in the next one.
-    assert_eq!(blue(&[chunk::ERROR, 0, 0, 4, 0, 3, 0, 8]), OTHER);
-}
-
-/// §8.4, 8.
-#[test]
-fn out_of_the_blue_anything_else() {
-    for kind in ORDINARY.into_iter().filter(|kind| *kind != chunk::COOKIE_ACK) {
-        assert_eq!(blue(&[kind, 0, 0, 4]), OTHER, "chunk type {kind}");
+fn out_of_the_blue_all_chunks_are_asked() {
+    for kind in ORDINARY.into_iter().chain([chunk::SHUTDOWN_ACK, chunk::SHUTDOWN_COMPLETE, chunk::ERROR]) {
+        assert_eq!(blue(&[kind, 0, 0, 4]), OutOfTheBlue::Other, "chunk type {kind}");
     }
 }
 
@@ -214,11 +188,57 @@ const SACK: &[u8] = &[chunk::SACK, 0, 0, 4];
 const SHUTDOWN_ACK: &[u8] = &[chunk::SHUTDOWN_ACK, 0, 0, 4];
 const STALE: &[u8] = &[chunk::ERROR, 0, 0, 12, 0, 3, 0, 8, 0, 0, 0, 0];
 
+/// §8.4, 5.
+#[test]
+fn a_shutdown_ack_is_completed() {
+    assert_eq!(answer(&[SHUTDOWN_ACK]), Ok(AnswerReason::ShutdownComplete));
+    assert_eq!(AnswerReason::ShutdownComplete.unanswered(), DropReason::OotbShutdownAck);
+}
+
+/// §8.4, 6.
+#[test]
+fn a_shutdown_complete_is_not_answered() {
+    assert_eq!(answer(&[&[chunk::SHUTDOWN_COMPLETE, flags::T, 0, 4]]), Err(DropReason::OotbShutdownComplete));
+}
+
+/// §8.4, 7.
+#[test]
+fn a_stale_cookie_and_a_cookie_ack_are_not_answered() {
+    assert_eq!(answer(&[&[chunk::COOKIE_ACK, 0, 0, 4]]), Err(DropReason::OotbCookieAck));
+    assert_eq!(answer(&[STALE]), Err(DropReason::OotbCookieAck));
+    assert_eq!(answer(&[&[chunk::ERROR, 0, 0, 8, 0, 1, 0, 4]]), Ok(AnswerReason::Abort));
+    // The cause's header would lie beyond the chunk, in the next one.
+    let beyond: &[u8] = &[chunk::ERROR, 0, 0, 4, 0, 3, 0, 8, 0, 0, 0, 0];
+    assert_eq!(answer(&[beyond]), Ok(AnswerReason::Abort));
+    // A second cause, which might be a stale cookie.
+    let two = &[chunk::ERROR, 0, 0, 16, 0, 1, 0, 4, 0, 3, 0, 8, 0, 0, 0, 0];
+    assert_eq!(answer(&[two]), Err(DropReason::OotbUnreadable));
+}
+
+/// §8.4, 8.
+#[test]
+fn anything_else_is_aborted() {
+    for kind in ORDINARY.into_iter().filter(|kind| *kind != chunk::COOKIE_ACK) {
+        assert_eq!(answer(&[&[kind, 0, 0, 4]]), Ok(AnswerReason::Abort), "chunk type {kind}");
+    }
+    assert_eq!(AnswerReason::Abort.unanswered(), DropReason::OutOfTheBlue);
+}
+
+#[test]
+fn an_abort_with_the_t_bit_is_found_wherever_it_is() {
+    let found = |chunks: &[&[u8]]| {
+        let (frame, packet) = decoded(&chunks.concat());
+        Contents::of(frame.as_slice(), packet.sctp_offset.into(), packet.sctp_len.into()).has_reflected_abort()
+    };
+    assert!(found(&[SACK, &[chunk::ABORT, flags::T, 0, 4]]));
+    assert!(!found(&[SACK, &[chunk::ABORT, 0, 0, 4]]));
+    assert!(!found(&[SACK, &[chunk::SHUTDOWN_COMPLETE, flags::T, 0, 4]]));
+}
+
 #[test]
 fn an_answer_depends_on_all_chunks() {
     assert_eq!(answer(&[SACK]), Ok(AnswerReason::Abort));
     assert_eq!(answer(&[SACK, SACK]), Ok(AnswerReason::Abort));
-    assert_eq!(answer(&[SHUTDOWN_ACK]), Ok(AnswerReason::ShutdownComplete));
     assert_eq!(answer(&[SACK, SHUTDOWN_ACK]), Ok(AnswerReason::ShutdownComplete));
     assert_eq!(answer(&[SACK, STALE]), Err(DropReason::OotbCookieAck));
     assert_eq!(answer(&[SACK, &[chunk::COOKIE_ACK, 0, 0, 4]]), Err(DropReason::OotbCookieAck));

@@ -37,6 +37,7 @@ mod tests {
             PROGRAM,
             names::PORTS,
             names::TAGS,
+            names::PEERS,
             names::ADDRESSES,
             names::XSKS,
             names::COUNTERS,

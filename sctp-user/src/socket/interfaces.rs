@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::thread;
 
 use sctp_common::steering::Steering;
-use sctp_core::TagChange;
+use sctp_core::{PeerChange, TagChange};
 
 use super::builder::StackBuilder;
 use super::error::BuildError;
@@ -83,6 +83,10 @@ impl Control for XdpControl {
 
     fn change_tag(&self, worker: u16, change: &TagChange) -> io::Result<()> {
         self.control.change_tag(worker, change)
+    }
+
+    fn change_peer(&self, worker: u16, change: &PeerChange) -> io::Result<()> {
+        self.control.change_peer(worker, change)
     }
 
     fn generation(&self) -> u64 {

@@ -11,7 +11,7 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use sctp_core::TagChange;
+use sctp_core::{PeerChange, TagChange};
 
 /// What a data path wants to know about ports and tags. Called when associations come and go, never
 /// for a packet.
@@ -30,6 +30,12 @@ pub(crate) trait Control: Send + Sync {
     /// # Errors
     /// When the data path cannot hold another tag.
     fn change_tag(&self, worker: u16, change: &TagChange) -> io::Result<()>;
+
+    /// An association of `worker` has got a peer address or lost one.
+    ///
+    /// # Errors
+    /// When the data path cannot hold another peer.
+    fn change_peer(&self, worker: u16, change: &PeerChange) -> io::Result<()>;
 
     /// A number that changes when the host's addresses may have changed; read once per turn.
     fn generation(&self) -> u64;
@@ -53,6 +59,10 @@ impl Control for NoControl {
     fn disown_port(&self, _port: u16) {}
 
     fn change_tag(&self, _worker: u16, _change: &TagChange) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn change_peer(&self, _worker: u16, _change: &PeerChange) -> io::Result<()> {
         Ok(())
     }
 
@@ -206,6 +216,10 @@ mod tests {
         }
 
         fn change_tag(&self, _worker: u16, _change: &TagChange) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn change_peer(&self, _worker: u16, _change: &PeerChange) -> io::Result<()> {
             Ok(())
         }
 

@@ -97,6 +97,8 @@ impl Steer {
             // Without an association yet, the tag's owner is to be the association's.
             chunk::COOKIE_ECHO => of_peer().or_else(|| self.owner_of_tag(head.tag)),
             chunk::ABORT | chunk::SHUTDOWN_COMPLETE if head.flags & flags::T != 0 => of_peer(),
+            // Its tag may be one that this host has forgotten, while it sets up an association anew (§8.5.1 E).
+            chunk::SHUTDOWN_ACK => of_peer().or_else(|| self.owner_of_tag(head.tag)),
             _ => self.owner_of_tag(head.tag),
         }
     }
@@ -251,6 +253,7 @@ mod tests {
         assert_eq!(handler(&steer, foreign, chunk::COOKIE_ECHO, 0), 2);
         assert_eq!(handler(&steer, foreign, chunk::ABORT, flags::T), 2);
         assert_eq!(handler(&steer, foreign, chunk::SHUTDOWN_COMPLETE, flags::T), 2);
+        assert_eq!(handler(&steer, foreign, chunk::SHUTDOWN_ACK, 0), 2);
         assert_eq!(handler(&steer, foreign, chunk::SHUTDOWN_COMPLETE, 0), 1);
         // Another worker's entry is not removed.
         steer.change_peer(removed(), 1);

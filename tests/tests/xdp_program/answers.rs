@@ -14,12 +14,14 @@ use super::program::{Program, Settings};
 /// What the frame must become that is answered. Built from scratch: of the frame, no more than addresses, ports and tag.
 pub(crate) fn answer_to(frame: &[u8], reason: Answer) -> Result<Vec<u8>> {
     let packet = decode(frame).ok().context("not decodable")?;
-    let kind = match reason {
-        Answer::Abort => kind::ABORT,
-        Answer::ShutdownComplete => kind::SHUTDOWN_COMPLETE,
+    let initiate_tag =
+        || Ok::<_, anyhow::Error>(u32::from_be_bytes(frame[packet.first_chunk_at() + 4..][..4].try_into()?));
+    let (kind, flags, tag) = match reason {
+        Answer::Abort => (kind::ABORT, flags::T, packet.verification_tag),
+        Answer::ShutdownComplete => (kind::SHUTDOWN_COMPLETE, flags::T, packet.verification_tag),
+        Answer::Refused => (kind::ABORT, 0, initiate_tag()?),
     };
-    let tag = packet.verification_tag;
-    let sctp = sctp_between(packet.destination_port, packet.source_port, tag, &[kind, flags::T, 0, 4]);
+    let sctp = sctp_between(packet.destination_port, packet.source_port, tag, &[kind, flags, 0, 4]);
     let mut answer = [&frame[6..12], &frame[..6], &frame[12..packet.l3_offset.into()]].concat();
     if packet.is_ipv4 {
         let mut header = vec![0x45, 0, 0, 36, 0, 0, 0x40, 0, 64, IPPROTO_SCTP, 0, 0];
@@ -105,6 +107,7 @@ fn a_silent_host_answers_nothing() -> Result<()> {
         (nobodys(), Drop::OutOfTheBlue),
         (sctp(PORT, 77, &chunk(kind::SHUTDOWN_ACK, 0, &[])), Drop::OotbShutdownAck),
         (sctp(PORT, 77, &chunk(kind::ABORT, 0, &[])), Drop::OotbAbort),
+        (sctp(QUIET_PORT, 0, &init_chunk()), Drop::NotListening),
     ];
     for (packet, reason) in cases {
         let frame = Ipv4::default().frame(&packet);

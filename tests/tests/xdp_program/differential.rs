@@ -14,7 +14,7 @@ use super::frames::*;
 use super::model::Model;
 use super::program::Settings;
 
-const FRAMES: usize = 30_000;
+const FRAMES: usize = 102_000;
 
 /// Any number will do; a failure prints the frame itself.
 const SEED: u64 = 0x5c7b_2026;
@@ -101,6 +101,7 @@ fn mutated(generator: &mut StdRng) -> Vec<u8> {
 
 fn packet(generator: &mut StdRng) -> Vec<u8> {
     const KINDS: [u8; 18] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 14, 15, 64, 130, 192, 0xfe];
+    let source = if generator.random_ratio(1, 6) { BOUND_PORT } else { PEER_PORT };
     let port = [PORT, PORT, PORT, PORT, QUIET_PORT, OTHER_PORT, 0][generator.random_range(0..7)];
     let tag = [TAG, TAG, PEER_TAG, 0, 77][generator.random_range(0..5)];
     let mut chunks = match generator.random_range(0..8) {
@@ -116,7 +117,11 @@ fn packet(generator: &mut StdRng) -> Vec<u8> {
     if generator.random_ratio(1, 4) {
         chunks.extend(data_chunk(generator.random_range(0..1200)));
     }
-    sctp(port, tag, &chunks)
+    if generator.random_ratio(1, 6) {
+        let kind = [kind::ABORT, kind::SHUTDOWN_ACK, kind::COOKIE_ACK, kind::ERROR][generator.random_range(0..4)];
+        chunks.extend(chunk(kind, generator.random_range(0..2), &[0, 3, 0, 4][..generator.random_range(0..2) * 4]));
+    }
+    sctp_between(source, port, tag, &chunks)
 }
 
 fn ipv4(generator: &mut StdRng) -> Ipv4 {

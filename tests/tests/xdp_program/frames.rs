@@ -11,6 +11,8 @@ pub(crate) const QUIET_PORT: u16 = 40000;
 pub(crate) const OTHER_PORT: u16 = 3868;
 /// The peer's port.
 pub(crate) const PEER_PORT: u16 = 5001;
+/// The port from which the peer has an association besides, of whose tags nothing is known.
+pub(crate) const BOUND_PORT: u16 = 5002;
 /// The verification tag of the one association, drawn by us.
 pub(crate) const TAG: u32 = 0x1234_5678;
 /// The same association's tag, drawn by the peer.
@@ -40,6 +42,11 @@ pub(crate) fn our_addresses() -> [[u8; 16]; 2] {
     [ipv4_mapped(OURS_V4), OURS_V6]
 }
 
+/// The peer's addresses, in the same form.
+pub(crate) fn peer_addresses() -> [[u8; 16]; 2] {
+    [ipv4_mapped(PEER_V4), PEER_V6]
+}
+
 /// A chunk with its padding.
 pub(crate) fn chunk(kind: u8, flags: u8, value: &[u8]) -> Vec<u8> {
     let mut bytes = vec![kind, flags];
@@ -51,7 +58,13 @@ pub(crate) fn chunk(kind: u8, flags: u8, value: &[u8]) -> Vec<u8> {
 
 /// An INIT chunk without parameters.
 pub(crate) fn init_chunk() -> Vec<u8> {
-    let value = [0xca, 0xfe, 0xba, 0xbe, 0, 1, 0, 0, 0, 10, 0, 10, 0, 0, 0, 1];
+    init_naming(0xcafe_babe)
+}
+
+/// An INIT chunk without parameters whose Initiate Tag is `tag`.
+pub(crate) fn init_naming(tag: u32) -> Vec<u8> {
+    let [a, b, c, d] = tag.to_be_bytes();
+    let value = [a, b, c, d, 0, 1, 0, 0, 0, 10, 0, 10, 0, 0, 0, 1];
     chunk(chunk::INIT, 0, &value)
 }
 

@@ -5,20 +5,21 @@ use std::collections::{HashMap, HashSet};
 use anyhow::Result;
 use sctp_common::crc32c::packet_checksum;
 use sctp_common::frame::decode;
-use sctp_common::judge::{ChecksumPolicy, Claim, Owner, Tables, admit, find_owner};
-use sctp_common::maps::{PortEntry, TagEntry, TagKey, TagKind, policy};
+use sctp_common::judge::{ChecksumPolicy, Claim, Owner, Tables, admit, find_claim};
+use sctp_common::maps::{PeerEntry, PeerKey, PortEntry, TagEntry, TagKey, TagKind, policy};
 use sctp_common::metadata::RxMetadata;
 use sctp_common::rules::Contents;
 use sctp_common::steering::Steering;
 use sctp_common::verdict::{DropReason, Verdict};
 
-use super::frames::{PEER_TAG, PORT, QUIET_PORT, TAG, our_addresses};
+use super::frames::{BOUND_PORT, PEER_TAG, PORT, QUIET_PORT, TAG, our_addresses, peer_addresses};
 use super::program::{Program, Settings};
 
-/// An endpoint with two ports, one association and two addresses.
+/// An endpoint with two ports, one association, a peer and two addresses.
 pub(crate) struct Model {
     ports: HashMap<u16, PortEntry>,
     tags: HashMap<TagKey, TagEntry>,
+    peers: HashMap<PeerKey, PeerEntry>,
     addresses: HashSet<[u8; 16]>,
     steering: Steering,
     checksums: ChecksumPolicy,
@@ -36,6 +37,11 @@ impl Model {
                 (TagKey::new(PORT, TagKind::Local, TAG), entry),
                 (TagKey::new(PORT, TagKind::Peer, PEER_TAG), entry),
             ]),
+            peers: peer_addresses()
+                .iter()
+                .flat_map(|address| [PORT, QUIET_PORT].map(|port| PeerKey::new(*address, BOUND_PORT, port)))
+                .map(|key| (key, PeerEntry { worker: settings.workers - 1 }))
+                .collect(),
             addresses: HashSet::from(our_addresses()),
             steering,
             checksums: ChecksumPolicy::from_globals(settings.policy, settings.verify_up_to),
@@ -51,6 +57,9 @@ impl Model {
         }
         for (key, entry) in &self.tags {
             program.add_tag(*key, *entry)?;
+        }
+        for (key, entry) in &self.peers {
+            program.add_peer(*key, *entry)?;
         }
         for address in &self.addresses {
             program.add_address(*address)?;
@@ -74,18 +83,17 @@ impl Model {
         let port = admit(&packet, self)?;
         let (at, length) = (packet.sctp_offset.into(), packet.sctp_len.into());
         let compute = || packet_checksum(frame, at, length);
-        match find_owner(frame, &packet, port, self, &self.steering)? {
+        match find_claim(frame, &packet, port, self, &self.steering, || Contents::of(frame, at, length))? {
             Claim::Owner(owner) => {
                 let checksum = self.checksums.accept(&packet, compute)?;
                 Ok((owner, RxMetadata::new(&packet, checksum, owner.slot, owner.generation)))
             }
-            Claim::Nobody { unanswered } if self.silent => Err(unanswered.into()),
-            Claim::Nobody { .. } => {
+            Claim::Nobody(answer) if self.silent => Err(answer.reason.unanswered().into()),
+            Claim::Nobody(answer) => {
                 self.checksums.verify(&packet, compute)?;
-                let answer = Contents::of(frame, at, length).answer()?;
                 // The last thing that the program looks at, when it swaps the addresses.
                 let group = (frame[0] | frame[6]) & 1 != 0;
-                Err(if group { DropReason::NonUnicast.into() } else { answer.into() })
+                Err(if group { DropReason::NonUnicast.into() } else { answer.reason.into() })
             }
         }
     }
@@ -98,6 +106,10 @@ impl Tables for Model {
 
     fn tag(&self, key: &TagKey) -> Option<TagEntry> {
         self.tags.get(key).copied()
+    }
+
+    fn peer(&self, key: &PeerKey) -> Option<PeerEntry> {
+        self.peers.get(key).copied()
     }
 
     fn is_ours(&self, address: &[u8; 16]) -> bool {

@@ -8,7 +8,7 @@ use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf, XskMap};
 use aya::programs::{ProgramFd, ProgramInfo, TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use sctp_common::limit::Rate;
-use sctp_common::maps::{AddressKey, PortEntry, TagEntry, TagKey, globals, names};
+use sctp_common::maps::{AddressKey, PeerEntry, PeerKey, PortEntry, TagEntry, TagKey, globals, names};
 use sctp_common::metadata::RxMetadata;
 use sctp_common::siphash::HashKey;
 use sctp_common::verdict::Verdict;
@@ -106,6 +106,12 @@ impl Program {
     pub(crate) fn add_tag(&mut self, key: TagKey, entry: TagEntry) -> Result<()> {
         let mut tags: HashMap<_, [u8; TagKey::SIZE], [u8; TagEntry::SIZE]> = HashMap::try_from(self.map(names::TAGS)?)?;
         Ok(tags.insert(key.to_bytes(), entry.to_bytes(), 0)?)
+    }
+
+    pub(crate) fn add_peer(&mut self, key: PeerKey, entry: PeerEntry) -> Result<()> {
+        let mut peers: HashMap<_, [u8; PeerKey::SIZE], [u8; PeerEntry::SIZE]> =
+            HashMap::try_from(self.map(names::PEERS)?)?;
+        Ok(peers.insert(key.to_bytes(), entry.to_bytes(), 0)?)
     }
 
     /// Puts a socket at `index`. It is bound to nothing, which a test run, that never delivers, does not notice.

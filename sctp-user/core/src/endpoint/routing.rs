@@ -105,6 +105,12 @@ impl Endpoint {
             Some((slot, self.table.get(self.table.id_of(slot))?))
         });
         let Some((slot, association)) = found else {
+            // An ABORT may stand behind control chunks (§3.3.7), with the tag reflected all the same (§8.5.1 B).
+            let is_reflected_abort =
+                |chunk: &RawChunk<'_>| chunk.chunk_type == ChunkType::ABORT && chunk.flags & REFLECTED != 0;
+            if packet.chunks().filter_map(Result::ok).any(|chunk| is_reflected_abort(&chunk)) {
+                return self.find_reflected(received);
+            }
             return self.find_by_address_only(received, first);
         };
         if association.peer_port() != packet.source_port {

@@ -175,6 +175,22 @@ fn a_forged_end_needs_the_tag() {
     world.finish();
 }
 
+/// "Control chunks … MAY be bundled with an ABORT chunk, but they MUST be placed before the ABORT chunk" (§3.3.7), and the T bit then
+/// means what it always means (§8.5.1 B).
+#[test]
+fn an_abort_behind_another_chunk_may_reflect_the_tag() {
+    let mut world = established("abort_behind", &AssociationConfig::default());
+    let tags = world.nodes[SERVER].tags(world.sides[1].id).unwrap();
+    let behind = |flags| [heartbeat(), chunk(6, flags, &[])];
+    to_server(&mut world, packet(CLIENT_PORT, SERVER_PORT, tags.peer ^ 1, &behind(1)));
+    to_server(&mut world, packet(CLIENT_PORT, SERVER_PORT, tags.peer, &behind(0)));
+    assert_eq!(state(&world, 1), Some(AssociationState::Established));
+    to_server(&mut world, packet(CLIENT_PORT, SERVER_PORT, tags.peer, &behind(1)));
+    assert!(world.sides[1].reason().is_some(), "an ABORT with the T bit and the peer's tag is one");
+    world.harsh = true;
+    world.finish();
+}
+
 /// Ten thousand INITs leave nothing behind.
 #[test]
 fn an_init_flood_leaves_no_state() {

@@ -207,8 +207,13 @@ pub(crate) fn tag_fits(packet: &Packet<'_>, local: Option<u32>, peer: Option<u32
         ChunkType::INIT => packet.verification_tag == 0,
         ChunkType::COOKIE_ECHO => true,
         _ if is_reflected(&first) => tag == peer || tag == local,
-        _ => tag == local,
+        _ => tag == local || (tag == peer && has_reflected_abort(packet)),
     }
+}
+
+/// Whether there is an ABORT with the T bit, which may stand behind control chunks (§3.3.7).
+fn has_reflected_abort(packet: &Packet<'_>) -> bool {
+    packet.chunks().map_while(Result::ok).any(|chunk| chunk.chunk_type == ChunkType::ABORT && is_reflected(&chunk))
 }
 
 /// The types of a packet's chunks; of a packet that is not well formed, those before the fault.

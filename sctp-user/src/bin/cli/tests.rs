@@ -30,13 +30,11 @@ fn servers() {
     assert_eq!((options.stack.workers, options.stack.queues), (Some(2), Some(4)));
     assert_eq!((options.stack.checksum, options.stack.ootb), (ChecksumPolicy::Xdp, options::OutOfTheBlue::Answer));
     assert_eq!(options.stack.local_addresses, ["fd00::1".parse::<std::net::IpAddr>().unwrap()]);
-    let Command::Perf(perf::PerfCommand::Server(options)) =
-        parse(concat!(
-            "sctp perf server -i eth0 --profile ran --trusted-link --checksum split=300 --ootb silent ",
-            "--capture x.pcapng --associations 2 --json -vv"
-        ))
-        .unwrap()
-    else {
+    let Command::Perf(perf::PerfCommand::Server(options)) = parse(concat!(
+        "sctp perf server -i eth0 --profile ran --trusted-link --checksum split=300 --ootb silent ",
+        "--capture x.pcapng --associations 2 --json -vv"
+    ))
+    .unwrap() else {
         panic!("another command")
     };
     assert_eq!((options.server.port, options.server.associations, options.server.json), (5001, Some(2), true));

@@ -7,9 +7,9 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use aya::maps::MapError;
-use sctp_common::maps::{PortEntry, TagEntry, TagKey, TagKind as MapTagKind};
+use sctp_common::maps::{AddressKey, PeerEntry, PeerKey, PortEntry, TagEntry, TagKey, TagKind as MapTagKind};
 use sctp_common::verdict::Verdict;
-use sctp_core::{TagChange, TagKind};
+use sctp_core::{PeerChange, TagChange, TagKind};
 
 use super::super::SocketStatistics;
 use super::super::capture::CaptureSink;
@@ -53,7 +53,8 @@ impl Control {
         Self { shared }
     }
 
-    /// Takes the packets for `port` from the kernel. `listening`: INIT chunks are wanted.
+    /// Takes the packets for `port` from the kernel. `listening`: INIT chunks of anybody are wanted; else only those of
+    /// [peers](Self::change_peer).
     ///
     /// # Errors
     ///
@@ -99,6 +100,32 @@ impl Control {
                 let key = TagKey::new(local_port, kind(side), tag);
                 self.everywhere(|program| match program.tag(key) {
                     Some(present) if present == entry(id) => program.remove_tag(key),
+                    _ => Ok(()),
+                })
+            }
+        }
+    }
+
+    /// Tells the programs of a peer that an association of `worker` has got or lost.
+    ///
+    /// They need to know the peers only where a verification tag fails. A removal is ignored if the peer belongs to another
+    /// worker by now.
+    ///
+    /// # Errors
+    ///
+    /// As [`change_tag`](Self::change_tag).
+    pub fn change_peer(&self, worker: u16, change: &PeerChange) -> io::Result<()> {
+        let key = |peer, peer_port, local_port| PeerKey::new(AddressKey::new(peer).to_bytes(), peer_port, local_port);
+        let entry = PeerEntry { worker: u32::from(worker) };
+        match *change {
+            PeerChange::Added { peer, peer_port, local_port } => {
+                let key = key(peer, peer_port, local_port);
+                self.everywhere(|program| program.set_peer(key, entry))
+            }
+            PeerChange::Removed { peer, peer_port, local_port } => {
+                let key = key(peer, peer_port, local_port);
+                self.everywhere(|program| match program.peer(key) {
+                    Some(present) if present == entry => program.remove_peer(key),
                     _ => Ok(()),
                 })
             }

@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, XskMap};
 use aya::programs::{ProgramError, Xdp, XdpMode, loaded_programs};
 use aya::{Ebpf, EbpfLoader};
-use sctp_common::maps::{AddressKey, PortEntry, TagEntry, TagKey, globals, names, policy, socket_index};
+use sctp_common::maps::{
+    AddressKey, PeerEntry, PeerKey, PortEntry, TagEntry, TagKey, globals, names, policy, socket_index,
+};
 use sctp_common::verdict::Verdict;
 
 use super::super::socket::Socket;
@@ -20,6 +22,7 @@ use super::log::{self, ProgramLog};
 pub(super) struct Program {
     ports: Array<MapData, [u8; PortEntry::SIZE]>,
     tags: HashMap<MapData, [u8; TagKey::SIZE], [u8; TagEntry::SIZE]>,
+    peers: HashMap<MapData, [u8; PeerKey::SIZE], [u8; PeerEntry::SIZE]>,
     addresses: HashMap<MapData, [u8; AddressKey::SIZE], u32>,
     sockets: XskMap<MapData>,
     counters: PerCpuArray<MapData, u64>,
@@ -56,6 +59,7 @@ impl Program {
         Ok(Self {
             ports: map(&mut ebpf, names::PORTS)?,
             tags: map(&mut ebpf, names::TAGS)?,
+            peers: map(&mut ebpf, names::PEERS)?,
             addresses: map(&mut ebpf, names::ADDRESSES)?,
             sockets: map(&mut ebpf, names::XSKS)?,
             counters: map(&mut ebpf, names::COUNTERS)?,
@@ -96,10 +100,19 @@ impl Program {
     }
 
     pub(super) fn remove_tag(&mut self, key: TagKey) -> Result<(), MapError> {
-        match self.tags.remove(&key.to_bytes()) {
-            Err(MapError::KeyNotFound) => Ok(()),
-            outcome => outcome,
-        }
+        unless_missing(self.tags.remove(&key.to_bytes()))
+    }
+
+    pub(super) fn set_peer(&mut self, key: PeerKey, entry: PeerEntry) -> Result<(), MapError> {
+        self.peers.insert(key.to_bytes(), entry.to_bytes(), 0)
+    }
+
+    pub(super) fn peer(&self, key: PeerKey) -> Option<PeerEntry> {
+        self.peers.get(&key.to_bytes(), 0).ok().map(PeerEntry::from_bytes)
+    }
+
+    pub(super) fn remove_peer(&mut self, key: PeerKey) -> Result<(), MapError> {
+        unless_missing(self.peers.remove(&key.to_bytes()))
     }
 
     pub(super) fn add_address(&mut self, address: IpAddr) -> Result<(), MapError> {
@@ -107,10 +120,7 @@ impl Program {
     }
 
     pub(super) fn remove_address(&mut self, address: IpAddr) -> Result<(), MapError> {
-        match self.addresses.remove(&AddressKey::new(address).to_bytes()) {
-            Err(MapError::KeyNotFound) => Ok(()),
-            outcome => outcome,
-        }
+        unless_missing(self.addresses.remove(&AddressKey::new(address).to_bytes()))
     }
 
     /// How often each verdict was given, over all CPUs.
@@ -121,6 +131,14 @@ impl Program {
                 Ok((verdict, per_cpu.iter().sum()))
             })
             .collect()
+    }
+}
+
+/// That a key is not there any more is all that was wanted.
+fn unless_missing(outcome: Result<(), MapError>) -> Result<(), MapError> {
+    match outcome {
+        Err(MapError::KeyNotFound) => Ok(()),
+        outcome => outcome,
     }
 }
 
@@ -138,7 +156,7 @@ fn load(target: Target<'_>, config: &XdpConfig) -> Result<Ebpf, OpenError> {
         .override_global(globals::VERIFY_UP_TO, &verify_up_to, true)
         .map_max_entries(names::XSKS, target.queues * workers);
     if let Some(tags) = config.tags {
-        loader.map_max_entries(names::TAGS, tags);
+        loader.map_max_entries(names::TAGS, tags).map_max_entries(names::PEERS, tags);
     }
     loader.load(sctp_ebpf_object::OBJECT).map_err(OpenError::Load)
 }

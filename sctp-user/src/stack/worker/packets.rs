@@ -97,7 +97,12 @@ impl<L: Link> Worker<L> {
             }
         }
         while let Some(change) = self.endpoint.poll_peer() {
-            self.common.steer.change_peer(change, self.mailbox.index());
+            let worker = self.mailbox.index();
+            if let Err(error) = self.common.ports.control().change_peer(worker, &change) {
+                // The association works all the same; a packet of this peer with a wrong tag will be taken for one out of the blue.
+                tracing::warn!(?change, %error, "the data path did not take a peer");
+            }
+            self.common.steer.change_peer(change, worker);
         }
     }
 }
