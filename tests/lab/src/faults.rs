@@ -17,8 +17,15 @@ pub struct Fault {
     pub counter: &'static str,
 }
 
+impl Fault {
+    /// What the XDP program does with the frame.
+    pub fn action(&self) -> &'static str {
+        if ["abort", "shutdown-complete"].contains(&self.counter) { "XDP_TX" } else { "XDP_DROP" }
+    }
+}
+
 /// Faulty frames from one host to a port of another on which a stack listens. `source_port` is that of an association between
-/// the two, if there is one: then the wrong verification tag is wrong for that association.
+/// the two, for which the wrong verification tag is wrong.
 pub fn all(from: &Host, to: &Host, family: Family, source_port: u16, port: u16) -> Vec<Fault> {
     let (source, destination) = (from.address(family), to.address(family));
     let base = SctpFrame {
@@ -47,10 +54,15 @@ pub fn all(from: &Host, to: &Host, family: Family, source_port: u16, port: u16) 
             SctpFrame { checksum: Checksum::Zero, ..initial.clone() }.build(),
             "zero-checksum",
         ),
-        fault("wrong verification tag", base.build(), "abort"),
+        fault("wrong verification tag", base.build(), "bad-tag"),
+        fault("packet of no association", SctpFrame { source_port: NOBODY, ..base.clone() }.build(), "abort"),
         fault("verification tag 0", SctpFrame { verification_tag: 0, ..base.clone() }.build(), "zero-tag"),
         fault("ABORT out of the blue", with(chunk::abort(false)).build(), "ootb-abort"),
-        fault("SHUTDOWN ACK out of the blue", with(chunk::shutdown_ack()).build(), "shutdown-complete"),
+        fault(
+            "SHUTDOWN ACK out of the blue",
+            SctpFrame { source_port: NOBODY, ..with(chunk::shutdown_ack()) }.build(),
+            "shutdown-complete",
+        ),
         fault("out of the blue, from a multicast address", multicast.build(), "non-unicast"),
         fault("INIT with a verification tag", with(chunk::init(7, 1)).build(), "init-tag"),
         fault("INIT beside another chunk", SctpFrame { chunks: init_bundled, ..initial }.build(), "init-bundled"),
@@ -65,6 +77,9 @@ pub fn all(from: &Host, to: &Host, family: Family, source_port: u16, port: u16) 
         fault("frame shorter than its IP packet", shorter(with(chunk::data(1, 0, 0, &[0; 100])).build()), "truncated"),
     ]
 }
+
+/// A port from which nobody has an association: those are drawn from the ephemeral ones.
+const NOBODY: u16 = 7;
 
 /// The multicast address of all hosts, of the same family.
 fn multicast_like(address: IpAddr) -> IpAddr {

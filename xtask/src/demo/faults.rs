@@ -41,7 +41,7 @@ pub(super) fn inject(sctp: &Sctp, pair: &Pair, family: Family, port: u16) -> Res
             fault.what,
             fault.counter
         );
-        println!("   ✓ {:<42} {caught} × XDP_DROP {}", fault.what, fault.counter);
+        println!("   ✓ {:<42} {caught} × {} {}", fault.what, fault.action(), fault.counter);
     }
 
     let summary = bystander.summary(Duration::from_secs(30))?;
