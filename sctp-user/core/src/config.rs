@@ -247,6 +247,13 @@ pub struct AssociationConfig {
 
     /// PMTU assumed for a path at first, in bytes with the IP header; 576 to 65 535. Default 1500.
     pub path_mtu: u16,
+    /// Largest PMTU to look for: what the interface carries, in bytes with the IP header. Default `None`: no more than
+    /// [`path_mtu`](Self::path_mtu). Never more than what [`EndpointConfig::max_packet`] allows.
+    pub max_path_mtu: Option<u16>,
+    /// Find out the PMTU of each path (RFC 8899): back to a smaller one when large packets get lost time and again, and up to
+    /// [`max_path_mtu`](Self::max_path_mtu) by probes that cost no DATA and count as no error. Without, only ICMP and
+    /// [`set_path_mtu`](crate::Endpoint::set_path_mtu) change it. Default true.
+    pub path_mtu_discovery: bool,
 
     /// Most paths, which is most addresses of a peer that are used; 1 to 255. More are ignored, and of a peer that connects to us
     /// all beyond the sixteen that a State Cookie holds. Default 8.
@@ -311,6 +318,8 @@ impl AssociationConfig {
             congestion: CongestionAlgorithm::NewReno,
             ecn: false,
             path_mtu: 1500,
+            max_path_mtu: None,
+            path_mtu_discovery: true,
             max_paths: 8,
             max_gaps: 256,
             max_partial_messages: 1024,
@@ -411,6 +420,7 @@ impl AssociationConfig {
         }
         check(self.pacing.is_none_or(|k| (100..=1000).contains(&k)), "pacing", "100 to 1000 percent, or none")?;
         check(self.path_mtu >= 576, "path_mtu", "576 to 65535")?;
+        check(self.max_path_mtu.is_none_or(|max| max >= 576), "max_path_mtu", "576 to 65535, or none")?;
         check((1..=255).contains(&self.max_paths), "max_paths", "1 to 255")?;
         check((1..=8192).contains(&self.max_gaps), "max_gaps", "1 to 8192")?;
         check(self.max_partial_messages >= 1, "max_partial_messages", "1 or more")?;

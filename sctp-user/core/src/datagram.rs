@@ -123,6 +123,10 @@ pub struct Transmit {
     pub len: usize,
     /// What to put in the ECN field of the IP header.
     pub ecn: Ecn,
+    /// DATA that was cut for a larger PMTU than the path has now: the packet has to go in IP fragments of at most so many bytes each,
+    /// IP header included (RFC 9260 §6.9, RFC 8899 §4.4). `None`, as nearly always: it must not be fragmented, neither here nor on its
+    /// way (IPv4: DF).
+    pub fragment_to: Option<u16>,
     /// The association that sends it; `None` for answers that have none.
     pub association: Option<AssociationId>,
 }

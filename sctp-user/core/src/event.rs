@@ -106,6 +106,9 @@ pub enum CloseReason {
     /// The peer answers no more (RFC 9260 §8.1).
     #[error("the peer has become unreachable")]
     Unreachable,
+    /// The peer's host, or a router for it, says by ICMP that it does not know SCTP (RFC 9260 §10).
+    #[error("the peer's host does not know SCTP: check its address, and that an SCTP stack runs there")]
+    ProtocolUnreachable,
     /// Our COOKIE ECHO was too late, time and again.
     #[error("the peer found our cookie stale: the round trip takes longer than its cookies live")]
     StaleCookie,

@@ -16,6 +16,7 @@ mod datagram;
 mod endpoint;
 mod error;
 mod event;
+mod icmp;
 mod id;
 mod message;
 mod path;
@@ -37,6 +38,7 @@ pub use datagram::{ChecksumState, CopyPayload, Datagram, Ecn, PayloadSource, Sha
 pub use endpoint::Endpoint;
 pub use error::{AssociationError, ConfigError, ConnectError, ListenError, SendError};
 pub use event::{CloseReason, Discard, Event, Handled, PathInfo, PathState, PeerChange, TagChange, TagKind};
+pub use icmp::{IcmpHandled, IcmpMessage};
 pub use id::AssociationId;
 pub use message::{Message, ReceivedMessage};
 pub use sctp_common::cookie::CookieSecret;

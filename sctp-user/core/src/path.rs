@@ -2,6 +2,7 @@
 //! (RFC 9260 §5.4, §6.3, §6.4, §8.2, §8.3).
 
 mod list;
+pub(crate) mod pmtu;
 mod rtt;
 
 use core::net::IpAddr;
@@ -17,10 +18,14 @@ use crate::serial::Tsn;
 use crate::time::Instant;
 
 pub(crate) use self::list::Paths;
+use self::pmtu::{Discovery, LargePackets};
 pub(crate) use self::rtt::RttEstimator;
 
 /// Bytes of the SCTP common header.
 const COMMON_HEADER: usize = 12;
+
+/// Bytes of our Heartbeat Info: nonce, time, path.
+pub(crate) const HEARTBEAT_INFO: usize = 32;
 
 /// A destination address of the peer.
 #[derive(Debug)]
@@ -44,6 +49,10 @@ pub(crate) struct Path {
     /// PMTU in bytes, with the IP header.
     //= RFC 9260 §7.3: "An endpoint MUST maintain separate PMTU estimates for each destination address of its peer."
     pub(crate) mtu: u16,
+    /// How the PMTU is found out.
+    pub(crate) pmtu: Discovery,
+    /// What becomes of large packets.
+    pub(crate) large: LargePackets,
     /// When something was last sent that measures the path: DATA for the first time, or a HEARTBEAT (§8.3).
     pub(crate) last_measured: Instant,
     /// When DATA was last sent, for the decay of an idle window (§7.2.1).
@@ -115,6 +124,8 @@ impl Path {
             t3: None,
             heartbeat: Heartbeat::new(config.heartbeat_interval),
             mtu: config.path_mtu,
+            pmtu: Discovery::default(),
+            large: LargePackets::default(),
             last_measured: now,
             last_data: now,
             measuring: None,
@@ -138,7 +149,41 @@ impl Path {
 
     /// Bytes for an SCTP packet: the PMTU without the IP header.
     pub(crate) fn max_packet(&self) -> usize {
-        usize::from(self.mtu) - if self.address.is_ipv4() { 20 } else { 40 }
+        usize::from(self.mtu) - self.ip_header()
+    }
+
+    /// Bytes of the IP header.
+    pub(crate) fn ip_header(&self) -> usize {
+        if self.address.is_ipv4() { 20 } else { 40 }
+    }
+
+    /// Whether an SCTP packet of `len` bytes is larger than what every path should take.
+    pub(crate) fn is_large(&self, len: usize) -> bool {
+        len + self.ip_header() > usize::from(pmtu::base(self.address.is_ipv4()))
+    }
+
+    /// Whether a DATA chunk of `size` bytes makes a large packet by itself.
+    pub(crate) fn makes_large_packet(&self, size: u32) -> bool {
+        self.is_large(COMMON_HEADER + size as usize)
+    }
+
+    /// What a HEARTBEAT that is sent on this path now holds: nonce, time, path (§5.4, §8.3).
+    pub(crate) fn heartbeat_info(&self, nonce: u64, now: Instant) -> [u8; HEARTBEAT_INFO] {
+        let mut info = [0; HEARTBEAT_INFO];
+        //= RFC 9260 §3.3.5: "it MUST include a random nonce of length 64 bits or longer"
+        //= RFC 9260 §3.3.5: "The Sender-Specific Heartbeat Info field SHOULD include information about the sender's
+        //= current time when this HEARTBEAT chunk is sent and the destination transport address"
+        //= RFC 9260 §8.3: "The sender of the HEARTBEAT chunk SHOULD include in the Heartbeat Information field of the
+        //= chunk the current time when the packet is sent and the destination address"
+        info[..8].copy_from_slice(&nonce.to_be_bytes());
+        info[8..16].copy_from_slice(&now.as_nanos().to_be_bytes());
+        info[16..].copy_from_slice(&octets(self.address));
+        info
+    }
+
+    /// Whether this Heartbeat Info names this path.
+    pub(crate) fn is_named_by(&self, info: &[u8; HEARTBEAT_INFO]) -> bool {
+        info[16..] == octets(self.address)
     }
 
     /// Whether anything but HEARTBEATs may be sent to it (§5.4).
@@ -191,6 +236,14 @@ impl Path {
     /// The time to the next HEARTBEAT of an idle path: RTO + HB.interval, with jitter of ±50 % of the RTO (§8.3).
     pub(crate) fn heartbeat_period(&self, interval: Duration, rng: &mut impl Rng) -> Duration {
         self.rtt.rto().mul_f64(rng.random_range(0.5..1.5)) + interval
+    }
+}
+
+/// An address as 16 bytes.
+fn octets(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+        IpAddr::V6(address) => address.octets(),
     }
 }
 

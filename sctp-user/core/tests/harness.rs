@@ -40,8 +40,9 @@ fn send_many(config: LinkConfig, count: u64) -> (Vec<Fate>, Vec<(Instant, Bytes)
     network.lay(ip(A), ip(B), config);
     let mut arrivals = Vec::new();
     let packet = |at: u64| Bytes::from(at.to_be_bytes().repeat(100));
-    let fates =
-        (0..count).map(|at| network.carry(ms(at), ip(A), ip(B), (&packet(at), Ecn::NotEct), &mut arrivals)).collect();
+    let fates = (0..count)
+        .map(|at| network.carry(ms(at), ip(A), ip(B), (&packet(at), Ecn::NotEct, false), &mut arrivals))
+        .collect();
     (fates, arrivals.into_iter().map(|arrival| (arrival.at, arrival.bytes)).collect())
 }
 

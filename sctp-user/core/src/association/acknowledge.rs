@@ -127,6 +127,9 @@ impl Association {
         if flight.credited {
             //= RFC 9260 §8.2: "the endpoint SHOULD clear the error counter of the destination transport address to
             //= which the DATA chunk was last sent"
+            let path = &mut self.paths[at];
+            let chunk = path.makes_large_packet(flight.largest);
+            path.large.acknowledged(chunk);
             self.path_is_good(at, cx);
         }
     }

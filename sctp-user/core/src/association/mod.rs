@@ -17,6 +17,7 @@
 //! | `receiver`, `sender` | DATA on either side |
 //! | `timeouts` | what each timer does when it expires |
 //! | `paths` | heartbeats, errors, fail-over (§5.4, §8) |
+//! | `pmtu` | the PMTU of each path (§7.3, RFC 8899) |
 //! | `shutdown` | ending in order or at once (§9) |
 
 mod acknowledge;
@@ -26,6 +27,7 @@ mod handshake;
 mod inbound;
 mod outbound;
 mod paths;
+mod pmtu;
 mod receiver;
 mod sender;
 mod shutdown;
@@ -165,6 +167,8 @@ enum Control {
     CookieEcho,
     CookieAck,
     Heartbeat,
+    /// HEARTBEAT and PAD, in a packet of their own.
+    PathMtuProbe,
     Shutdown,
     ShutdownAck,
     /// HEARTBEAT ACK and ERROR, written when they were provoked.
@@ -421,15 +425,6 @@ impl Association {
     /// The messages that wait for the application, when the association is being forgotten.
     pub(crate) fn take_ready(&mut self) -> VecDeque<ReceivedMessage> {
         self.receiver.take_ready()
-    }
-
-    /// The PMTU of a path has changed. False if the peer has no such address.
-    pub(crate) fn set_path_mtu(&mut self, address: IpAddr, mtu: u16) -> bool {
-        let path = self.paths.find(address);
-        if let Some(at) = path {
-            self.paths.set_mtu(at, mtu);
-        }
-        path.is_some()
     }
 
     /// Makes another of the peer's addresses the primary path (§11.1.6).

@@ -58,6 +58,14 @@ impl Association {
         }
         loop {
             let path = match self.control.front() {
+                Some(QueuedControl { path, chunk: Control::PathMtuProbe }) => {
+                    let path = *path;
+                    self.control.pop_front();
+                    if let Some(transmit) = self.write_probe(path, now, buf) {
+                        return Some(transmit);
+                    }
+                    continue;
+                }
                 Some(queued) => queued.path,
                 None => match self.data_path(now) {
                     Some(path) => path,
@@ -109,13 +117,14 @@ impl Association {
     }
 
     /// A packet of `len` bytes has been written for a path.
-    fn transmit(&mut self, path: usize, len: usize, ecn: Ecn) -> Transmit {
+    pub(super) fn transmit(&mut self, path: usize, len: usize, ecn: Ecn) -> Transmit {
         self.stats.packets_sent += 1;
         self.stats.bytes_sent += len as u64;
+        let fragment_to = (len > self.paths.max_packet(path)).then_some(self.paths[path].mtu);
         let path = &self.paths[path];
         //= RFC 9260 §5.1.2: "The receiver SHOULD use only these transport addresses as destination transport addresses
         //= when sending subsequent packets to its peer."
-        Transmit { source: path.source, destination: path.address, len, ecn, association: Some(self.id) }
+        Transmit { source: path.source, destination: path.address, len, ecn, fragment_to, association: Some(self.id) }
     }
 
     /// Writes a SACK that should have been sent between packets of a batch that has come. The last one, which is due now, goes the
@@ -149,7 +158,9 @@ impl Association {
     fn max_packet(&self, path: usize) -> usize {
         let max = self.paths.max_packet(path);
         match self.sender.outstanding.first_lost() {
-            Some((_, chunk)) if self.control.is_empty() => max.max(COMMON_HEADER_LENGTH + chunk.size() as usize),
+            Some((_, chunk)) if self.control.is_empty() && self.retransmission_path(chunk) == path => {
+                max.max(COMMON_HEADER_LENGTH + chunk.size() as usize)
+            }
             _ => max,
         }
     }
@@ -171,6 +182,7 @@ impl Association {
         //= in the outbound SCTP packet."
         let bundle = self.write_control(path, &mut writer, now);
         let mut ecn = Ecn::NotEct;
+        let mut wrote_data = false;
         if bundle != Bundle::Closed {
             let with_cookie = bundle == Bundle::CookieEcho;
             let with_data = match with_cookie {
@@ -189,14 +201,22 @@ impl Association {
                 if wrote == Wrote::New && self.ecn.is_some() && !with_cookie {
                     ecn = Ecn::Ect0;
                 }
+                wrote_data = wrote != Wrote::Nothing;
                 if sacked {
-                    self.receiver.sacked(wrote != Wrote::Nothing);
+                    self.receiver.sacked(wrote_data);
                 }
             } else if sacked {
                 self.receiver.sacked(false);
             }
         }
-        (!writer.is_empty()).then(|| (writer.finish(self.limits.checksum), ecn))
+        if writer.is_empty() {
+            return None;
+        }
+        let len = writer.finish(self.limits.checksum);
+        if wrote_data {
+            self.data_packet_sent(path, len, now);
+        }
+        Some((len, ecn))
     }
 
     /// Writes the control chunks for `path` that wait at the front.
@@ -233,6 +253,8 @@ impl Association {
                     }
                     None => continue,
                 },
+                // A packet of its own, and larger ones than others.
+                Control::PathMtuProbe => false,
                 Control::Shutdown => {
                     let shutdown = Shutdown { cumulative_tsn_ack: self.receiver.tracker.cumulative() };
                     writer.chunk(&shutdown).is_ok()

@@ -9,11 +9,9 @@ use super::{Association, Context, Control};
 use crate::CloseReason;
 use crate::config::AssociationConfig;
 use crate::event::{Event, PathState};
+pub(super) use crate::path::HEARTBEAT_INFO;
 use crate::path::Unanswered;
 use crate::time::Instant;
-
-/// Bytes of our Heartbeat Info: nonce, time, path.
-pub(super) const HEARTBEAT_INFO: usize = 32;
 
 /// Error counters go up to so many times the limit at which a path is inactive: "it is considered reasonable enough to require that the
 /// limit be an order of magnitude higher than the PMR value" (RFC 7829 §4.1).
@@ -83,8 +81,9 @@ impl Association {
         for path in self.paths.iter_mut() {
             path.heartbeat.timer = None;
             path.heartbeat.unanswered = None;
+            path.pmtu.stop();
         }
-        self.control.retain(|queued| !matches!(queued.chunk, Control::Heartbeat));
+        self.control.retain(|queued| !matches!(queued.chunk, Control::Heartbeat | Control::PathMtuProbe));
     }
 
     /// The timer of a path's heartbeat has expired.
@@ -167,10 +166,15 @@ impl Association {
         let Some(nonce) = info.first_chunk().map(|nonce| u64::from_be_bytes(*nonce)) else { return };
         // "a verification is made that the nonce included in the Heartbeat Info parameter is the one sent to the address indicated inside
         // the Heartbeat Info parameter" (§5.4)
+        if self.probe_acknowledged(nonce, cx) {
+            return;
+        }
         let answered = |unanswered: &Unanswered| unanswered.nonce == nonce;
-        let Some(at) = self.paths.iter().position(|path| {
-            path.heartbeat.unanswered.as_ref().is_some_and(answered) && info[16..] == octets(path.address)
-        }) else {
+        let Some(at) = self
+            .paths
+            .iter()
+            .position(|path| path.heartbeat.unanswered.as_ref().is_some_and(answered) && path.is_named_by(info))
+        else {
             return;
         };
         let path = &mut self.paths[at];
@@ -198,18 +202,10 @@ impl Association {
         let path = &mut self.paths[at];
         let unanswered = path.heartbeat.unanswered.as_mut()?;
         unanswered.sent = now;
+        let nonce = unanswered.nonce;
         path.last_measured = now;
         path.heartbeat.timer = Some(now + path.rtt.rto());
-        let mut info = [0; HEARTBEAT_INFO];
-        //= RFC 9260 §3.3.5: "it MUST include a random nonce of length 64 bits or longer"
-        //= RFC 9260 §3.3.5: "The Sender-Specific Heartbeat Info field SHOULD include information about the sender's
-        //= current time when this HEARTBEAT chunk is sent and the destination transport address"
-        //= RFC 9260 §8.3: "The sender of the HEARTBEAT chunk SHOULD include in the Heartbeat Information field of the
-        //= chunk the current time when the packet is sent and the destination address"
-        info[..8].copy_from_slice(&unanswered.nonce.to_be_bytes());
-        info[8..16].copy_from_slice(&now.as_nanos().to_be_bytes());
-        info[16..].copy_from_slice(&octets(path.address));
-        Some(info)
+        Some(path.heartbeat_info(nonce, now))
     }
 
     /// Has a HEARTBEAT sent on a path.
@@ -292,6 +288,24 @@ impl Association {
         }
     }
 
+    /// A router or the peer's host has told that `address` cannot be reached. It has been validated (RFC 9260 §10, ICMP9: "MAY … increment
+    /// the path error counter").
+    pub(crate) fn icmp_unreachable(&mut self, address: IpAddr, cx: &mut Context<'_>) {
+        let Some(at) = self.paths.find(address) else { return };
+        // A HEARTBEAT makes sure of it. While one is under way nothing is counted: so not more than one error for each RTO, however many
+        // messages come.
+        if self.state.may_heartbeat() && !self.paths[at].heartbeat.is_awaited() {
+            self.send_heartbeat(at, cx);
+            self.count_error(at, false, cx);
+        }
+    }
+
+    /// The peer's host has told that it does not know SCTP: "an implementation MUST treat this message as an abort with the T bit set"
+    /// (RFC 9260 §10, ICMP8).
+    pub(crate) fn icmp_abort(&mut self, cx: &mut Context<'_>) {
+        self.close(CloseReason::ProtocolUnreachable, cx);
+    }
+
     /// DATA came from a path a second time, and nothing new with it: our SACKs may get lost on their way back (§6.4). They go by another
     /// path until the next such packet, or until a HEARTBEAT has shown that this one works.
     pub(super) fn data_repeated(&mut self, at: usize, cx: &mut Context<'_>) {
@@ -362,14 +376,6 @@ impl Association {
             let soon = now + path.rtt.rto();
             path.t3 = path.t3.map(|t3| t3.min(soon));
         }
-    }
-}
-
-/// An address as 16 bytes.
-fn octets(address: IpAddr) -> [u8; 16] {
-    match address {
-        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
-        IpAddr::V6(address) => address.octets(),
     }
 }
 

@@ -17,10 +17,10 @@ impl Association {
             State::ShutdownSent(closing) | State::ShutdownAckSent(closing) => Some(closing.t2.min(closing.t5)),
             State::Established | State::ShutdownPending | State::ShutdownReceived | State::Closed => None,
         };
-        let paths = self
-            .paths
-            .iter()
-            .flat_map(|path| [path.t3, path.heartbeat.timer, path.pacer.as_ref().and_then(|pacer| pacer.timer)]);
+        let paths = self.paths.iter().flat_map(|path| {
+            let pacing = path.pacer.as_ref().and_then(|pacer| pacer.timer);
+            [path.t3, path.heartbeat.timer, pacing, path.pmtu.timer()]
+        });
         [state, self.receiver.sack.timer].into_iter().chain(paths).flatten().min()
     }
 
@@ -37,6 +37,7 @@ impl Association {
                 Timer::T3Rtx(path) => self.t3_expired(path, cx),
                 Timer::Heartbeat(path) => self.heartbeat_expired(path, cx),
                 Timer::Pacing(path) => self.pacing_expired(path),
+                Timer::PathMtu(path) => self.path_mtu_expired(path, cx),
             }
         }
     }
@@ -68,7 +69,10 @@ impl Association {
             if due(path.heartbeat.timer) {
                 return Some(Timer::Heartbeat(at));
             }
-            due(path.pacer.as_ref().and_then(|pacer| pacer.timer)).then_some(Timer::Pacing(at))
+            if due(path.pacer.as_ref().and_then(|pacer| pacer.timer)) {
+                return Some(Timer::Pacing(at));
+            }
+            due(path.pmtu.timer()).then_some(Timer::PathMtu(at))
         })
     }
 
@@ -102,10 +106,11 @@ impl Association {
             }
         }
         //= RFC 9260 §6.3.3: "SHOULD be marked for retransmission and sent as soon as cwnd allows"
-        self.sender.outstanding.time_out(at as u8);
+        let largest = self.sender.outstanding.time_out(at as u8);
         self.sender.fast_recovery = None;
         self.sender.burst = self.sender.burst.max(self.config.max_burst);
         if is_error {
+            self.look_for_black_hole(at, largest, cx.now);
             self.count_error(at, true, cx);
         }
     }

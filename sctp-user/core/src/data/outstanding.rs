@@ -116,8 +116,10 @@ pub(crate) struct Flight {
     pub(crate) earliest: Option<Tsn>,
     /// By this SACK: bytes acknowledged.
     pub(crate) acknowledged: u32,
-    /// By this SACK: something was acknowledged that was sent on this path only.
+    /// By this SACK: something was acknowledged that was sent on this path only …
     pub(crate) credited: bool,
+    /// … and the largest of that, as [`OutboundChunk::size`] counts.
+    pub(crate) largest: u32,
     /// By this SACK: the lowest TSN in flight was acknowledged.
     pub(crate) earliest_acknowledged: bool,
     /// By this SACK: bytes marked for retransmission after three miss indications.
@@ -126,6 +128,15 @@ pub(crate) struct Flight {
     pub(crate) reneged: bool,
     /// Bytes in flight before this SACK.
     pub(crate) before: u32,
+}
+
+impl Flight {
+    fn credit(&mut self, moved: bool, size: u32) {
+        if !moved {
+            self.credited = true;
+            self.largest = self.largest.max(size);
+        }
+    }
 }
 
 /// What a SACK did.
@@ -278,11 +289,12 @@ impl Outstanding {
     }
 
     /// Marks all that is in flight on `path` for retransmission: its T3-rtx has expired (RFC 9260 §6.3.3 E3).
-    pub(crate) fn time_out(&mut self, path: u8) {
+    pub(crate) fn time_out(&mut self, path: u8) -> u32 {
         // All of it may be reported missing anew.
         self.highest = [self.cumulative; 3];
         self.frontier = self.cumulative.next();
-        let Some(earliest) = self.flights[usize::from(path)].earliest else { return };
+        let Some(earliest) = self.flights[usize::from(path)].earliest else { return 0 };
+        let mut largest = 0;
         let mut lost = Runs::default();
         core::mem::swap(&mut lost, &mut self.previous);
         lost.clear();
@@ -299,6 +311,7 @@ impl Outstanding {
                 Status::InFlight if chunk.path == path => {
                     chunk.status = Status::Lost;
                     chunk.timed_out = true;
+                    largest = largest.max(chunk.size());
                     self.data_in_flight -= chunk.payload.len();
                     lost.push_back(Run { first: tsn, last: tsn });
                 }
@@ -312,6 +325,7 @@ impl Outstanding {
         let flight = &mut self.flights[usize::from(path)];
         flight.bytes = 0;
         flight.earliest = None;
+        largest
     }
 
     /// Marks everything in flight for retransmission, on whatever path: it was sent with a COOKIE ECHO that got lost.
@@ -382,6 +396,7 @@ impl Outstanding {
             flight.before = flight.bytes;
             flight.acknowledged = 0;
             flight.credited = false;
+            flight.largest = 0;
             flight.earliest_acknowledged = false;
             flight.lost = 0;
             flight.reneged = false;
@@ -408,7 +423,7 @@ impl Outstanding {
             highest = Some(self.cumulative + step);
             let flight = &mut self.flights[usize::from(chunk.path)];
             flight.acknowledged += chunk.size();
-            flight.credited |= !chunk.moved;
+            flight.credit(chunk.moved, chunk.size());
             if chunk.status == Status::InFlight {
                 flight.bytes -= chunk.size();
                 self.data_in_flight -= chunk.payload.len();
@@ -472,7 +487,7 @@ impl Outstanding {
         let chunk = &mut self.chunks[at];
         let flight = &mut self.flights[usize::from(chunk.path)];
         flight.acknowledged += chunk.size();
-        flight.credited |= !chunk.moved;
+        flight.credit(chunk.moved, chunk.size());
         match chunk.status {
             Status::InFlight => {
                 flight.bytes -= chunk.size();

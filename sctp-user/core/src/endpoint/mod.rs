@@ -6,8 +6,10 @@
 //! | `table` | the associations and the maps that lead to them |
 //! | `routing` | which association a packet belongs to (§8.5) |
 //! | `setup` | INIT and COOKIE ECHO, which may make one (§5.1, §5.2) |
+//! | `icmp` | ICMP messages about packets of ours (§10) |
 //! | `out_of_the_blue` | packets that belong to none (§8.4) |
 
+mod icmp;
 mod out_of_the_blue;
 mod routing;
 mod setup;
@@ -235,6 +237,7 @@ impl Endpoint {
                 destination: answer.destination,
                 len: answer.bytes.len(),
                 ecn: Ecn::NotEct,
+                fragment_to: None,
                 association: None,
             });
         }
@@ -375,7 +378,7 @@ impl Endpoint {
     ) -> Result<(), AssociationError> {
         let slot = self.live_slot(id)?;
         let mut known = false;
-        self.with(slot, now, |association, _| known = association.set_path_mtu(address, mtu));
+        self.with(slot, now, |association, _| known = association.set_path_mtu(address, mtu, now));
         if known { Ok(()) } else { Err(AssociationError::NoSuchPath(address)) }
     }
 

@@ -12,6 +12,7 @@ mod forged_setup;
 mod forger;
 mod handshake;
 mod hostile;
+mod path_mtu;
 mod paths;
 mod paths_failing;
 mod setup_tables;

@@ -150,17 +150,17 @@ impl Network {
         self.links.contains_key(&(source, destination))
     }
 
-    /// Sends a packet; what arrives, and when, is appended to `arrivals`.
+    /// Sends a packet, in IP fragments that fit the link if `in_fragments`; what arrives, and when, is appended to `arrivals`.
     pub(crate) fn carry(
         &mut self,
         now: Instant,
         source: IpAddr,
         destination: IpAddr,
-        (bytes, ecn): (&Bytes, Ecn),
+        (bytes, ecn, in_fragments): (&Bytes, Ecn, bool),
         arrivals: &mut Vec<Arrival>,
     ) -> Fate {
         match self.links.get_mut(&(source, destination)) {
-            Some(link) => link.carry(now, ip_header(destination), (bytes, ecn), arrivals),
+            Some(link) => link.carry(now, ip_header(destination), (bytes, ecn, in_fragments), arrivals),
             None => Fate::NoRoute,
         }
     }
@@ -171,11 +171,11 @@ impl Link {
         &mut self,
         now: Instant,
         header: usize,
-        (bytes, mut ecn): (&Bytes, Ecn),
+        (bytes, mut ecn, in_fragments): (&Bytes, Ecn, bool),
         arrivals: &mut Vec<Arrival>,
     ) -> Fate {
         let length = header + bytes.len();
-        if length > self.config.mtu {
+        if length > self.config.mtu && !in_fragments {
             return Fate::TooBig;
         }
         if self.config.cuts.iter().any(|(from, to)| (*from..*to).contains(&now)) {

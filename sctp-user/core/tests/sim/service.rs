@@ -164,7 +164,7 @@ impl World {
     }
 
     fn on_transmit(&mut self, index: usize, transmit: &Transmit) -> Result<(), Violation> {
-        let Transmit { destination, len, ecn, .. } = *transmit;
+        let Transmit { destination, len, ecn, fragment_to, .. } = *transmit;
         let node = &self.nodes[index];
         let bytes = Bytes::copy_from_slice(&node.buffer[..len]);
         if ecn != Ecn::NotEct && !packet::has(&bytes, ChunkType::DATA) {
@@ -181,7 +181,15 @@ impl World {
         };
         let association = transmit.association.and_then(|id| node.endpoint.association(id));
         let path = association.and_then(|association| association.paths().find(|path| path.address == destination));
-        let limit = path.map_or(usize::MAX, |path| usize::from(path.mtu) - ip_header(destination));
+        // What is too large for the path must go in fragments that are not; a probe of the PMTU is meant to be.
+        let beyond = packet::has(&bytes, ChunkType::PAD) || fragment_to.is_some();
+        let limit = path.filter(|_| !beyond).map_or(usize::MAX, |path| usize::from(path.mtu) - ip_header(destination));
+        if let (Some(fragment), Some(path)) = (fragment_to, &path)
+            && (fragment != path.mtu || len + ip_header(destination) <= usize::from(path.mtu))
+        {
+            let what = format!("{len} bytes in fragments of {fragment}, the PMTU being {}", path.mtu);
+            return Err(Violation { rule: "fragments are for what is too large, and fit the path MTU", what });
+        }
         let limit = limit.min(node.config.max_packet);
         let to = self.owner(destination);
         if let Ok(packet) = Packet::parse(&bytes) {
@@ -209,7 +217,7 @@ impl World {
                 self.observer.sent(at, &packet, tags, &self.sides[*side].plan.config, path)?;
             }
         }
-        self.transfer(index, source, destination, bytes, ecn);
+        self.transfer(index, (source, destination), fragment_to.is_some(), bytes, ecn);
         Ok(())
     }
 
@@ -225,7 +233,14 @@ impl World {
     }
 
     /// Hands a packet to the network.
-    fn transfer(&mut self, from: usize, source: IpAddr, destination: IpAddr, bytes: Bytes, ecn: Ecn) {
+    fn transfer(
+        &mut self,
+        from: usize,
+        (source, destination): (IpAddr, IpAddr),
+        in_fragments: bool,
+        bytes: Bytes,
+        ecn: Ecn,
+    ) {
         let mut interceptor = self.interceptor.take();
         let sight = Sight { at: self.now, from, source, destination, bytes: &bytes };
         let verdict = interceptor.as_mut().map_or(Verdict::Pass, |decide| decide(&sight));
@@ -234,7 +249,10 @@ impl World {
             Verdict::Drop => (Fate::Intercepted, Duration::ZERO),
             Verdict::Pass | Verdict::Delay(_) => {
                 let later = if let Verdict::Delay(by) = verdict { by } else { Duration::ZERO };
-                (self.network.carry(self.now, source, destination, (&bytes, ecn), &mut self.arrivals), later)
+                (
+                    self.network.carry(self.now, source, destination, (&bytes, ecn, in_fragments), &mut self.arrivals),
+                    later,
+                )
             }
         };
         if let Some(captured) = self.packets.last_mut() {

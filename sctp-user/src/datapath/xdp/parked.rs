@@ -130,6 +130,7 @@ mod tests {
                 destination: address(last),
                 len: 100,
                 ecn: Ecn::NotEct,
+                fragment_to: None,
                 association: None,
             },
         }
