@@ -175,7 +175,10 @@ impl Observer {
                     has_data = true;
                     self.direction(tags.local, tags.peer)?.arrive(number(data.header.tsn));
                 }
-                Chunk::Sack(sack) if acknowledges => self.direction(tags.peer, tags.local)?.acknowledged(&sack),
+                // RFC 9260 §6: also in COOKIE-ECHOED, because DATA went with the COOKIE ECHO.
+                Chunk::Sack(sack) if acknowledges || state == CookieEchoed => {
+                    self.direction(tags.peer, tags.local)?.acknowledged(&sack)
+                }
                 Chunk::Shutdown(shutdown) if acknowledges => {
                     let direction = self.direction(tags.peer, tags.local)?;
                     let end = direction.relative(number(shutdown.cumulative_tsn_ack)) + 1;
