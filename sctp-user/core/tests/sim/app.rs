@@ -332,7 +332,8 @@ impl World {
     fn try_send(&mut self, index: usize, message: Message) -> Result<bool, Violation> {
         let side = &mut self.sides[index];
         let copy = message.clone();
-        match self.nodes[side.node].endpoint.send(self.now, side.id, message) {
+        let now = self.now + self.nodes[side.node].leapt;
+        match self.nodes[side.node].endpoint.send(now, side.id, message) {
             Ok(()) => {
                 side.sent += 1;
                 self.ledger.sent(side.flow, &copy);
@@ -463,7 +464,8 @@ impl World {
         side.blocked = None;
         let node = side.node;
         // It may have ended in this very step.
-        let _ = self.nodes[node].endpoint.shutdown(self.now, side.id);
+        let now = self.now + self.nodes[node].leapt;
+        let _ = self.nodes[node].endpoint.shutdown(now, side.id);
         self.settle(node);
     }
 
@@ -473,7 +475,8 @@ impl World {
         side.finished = true;
         side.blocked = None;
         let node = side.node;
-        let _ = self.nodes[node].endpoint.abort(self.now, side.id, super::world::ABORT_REASON.into());
+        let now = self.now + self.nodes[node].leapt;
+        let _ = self.nodes[node].endpoint.abort(now, side.id, super::world::ABORT_REASON.into());
         self.settle(node);
     }
 

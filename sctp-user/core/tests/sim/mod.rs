@@ -23,6 +23,7 @@ pub(crate) mod app;
 pub(crate) mod capture;
 pub(crate) mod ending;
 pub(crate) mod ledger;
+pub(crate) mod memory;
 pub(crate) mod network;
 pub(crate) mod node;
 pub(crate) mod observer;

@@ -30,6 +30,8 @@ pub(crate) struct LinkConfig {
     pub(crate) reorder_by: Duration,
     /// Probability that some bits are flipped.
     pub(crate) corrupt: f64,
+    /// Probability that an ECN-capable packet is marked though nothing waits.
+    pub(crate) mark_anyway: f64,
     /// Largest IP packet that passes.
     pub(crate) mtu: usize,
     /// From when to when the link is cut: what is sent then is lost.
@@ -111,6 +113,7 @@ impl Default for LinkConfig {
             reorder: 0.0,
             reorder_by: Duration::ZERO,
             corrupt: 0.0,
+            mark_anyway: 0.0,
             mtu: 1500,
             cuts: Vec::new(),
         }
@@ -182,6 +185,9 @@ impl Link {
             return Fate::Cut;
         }
         let mut departure = now;
+        if ecn != Ecn::NotEct && self.random.chance(self.config.mark_anyway) {
+            ecn = Ecn::Ce;
+        }
         if let Some(rate) = self.config.rate {
             let waiting = self.busy.saturating_duration_since(now).as_nanos() * u128::from(rate) / 8_000_000_000;
             if waiting as usize > self.config.queue {

@@ -2,13 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::Duration;
 
 use sctp_core::time::Instant;
 use sctp_core::{AssociationId, Endpoint, EndpointConfig, ListenConfig, PeerChange, TagChange, TagKind};
 
+use super::memory;
 use super::observer::Tags;
 use super::random::Random;
 use super::world::Violation;
+
+/// Most bytes that an endpoint keeps when all its associations are gone: maps and queues that have grown do not shrink. It is far
+/// less than a single association may fill.
+const MOST_KEPT: isize = 256 << 10;
 
 pub(crate) struct Node {
     pub(crate) endpoint: Endpoint,
@@ -24,6 +30,8 @@ pub(crate) struct Node {
     peers: BTreeSet<(IpAddr, u16, u16)>,
     /// The tags that each association has, or had last.
     links: BTreeMap<AssociationId, (Option<u32>, Option<u32>)>,
+    /// How far its clock has leapt ahead of the world's.
+    pub(crate) leapt: Duration,
     /// Until when the host does not run.
     pub(crate) asleep: Instant,
     /// The tag of the packet that is being handled.
@@ -45,6 +53,7 @@ impl Node {
             tags: BTreeMap::new(),
             peers: BTreeSet::new(),
             links: BTreeMap::new(),
+            leapt: Duration::ZERO,
             asleep: Instant::ORIGIN,
             answering: None,
             random,
@@ -129,6 +138,11 @@ impl Node {
         Ok(any)
     }
 
+    /// When its endpoint wants to be woken, by the world's clock.
+    pub(crate) fn timeout(&mut self) -> Option<Instant> {
+        self.endpoint.poll_timeout().map(|at| at - self.leapt)
+    }
+
     /// What must hold when the last association is gone.
     pub(crate) fn check_empty(&mut self) -> Result<(), Violation> {
         let associations: Vec<_> = self.endpoint.associations().map(sctp_core::Association::id).collect();
@@ -142,9 +156,23 @@ impl Node {
         } else if let Some(at) = timeout {
             format!("a timer is left for {at:?}")
         } else {
-            return Ok(());
+            return self.check_memory();
         };
         Err(Violation { rule: "in the end nothing is left", what })
+    }
+
+    /// An endpoint without associations keeps its maps, its wheel and empty queues, and no more.
+    fn check_memory(&mut self) -> Result<(), Violation> {
+        let config = EndpointConfig { addresses: Vec::new(), ..self.config.clone() };
+        let fresh = Endpoint::new(config, [0; 32]);
+        let before = memory::live();
+        drop(core::mem::replace(&mut self.endpoint, fresh));
+        let kept = before - memory::live();
+        if kept > MOST_KEPT {
+            let what = format!("{kept} bytes are kept for nothing");
+            return Err(Violation { rule: "in the end all memory is given back", what });
+        }
+        Ok(())
     }
 }
 

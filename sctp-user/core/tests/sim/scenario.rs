@@ -13,6 +13,8 @@ use super::world::{Conversation, Deed, Violation, World};
 
 /// After so long in virtual time, associations in a network that lets packets through must have ended by themselves.
 const PATIENCE: Duration = Duration::from_secs(4 * 3600);
+/// How far a clock leaps ahead at most.
+const LONGEST_LEAP: Duration = Duration::from_secs(3 * 86_400);
 /// When the network may keep them from it, they are ended after so long.
 const HARSH_PATIENCE: Duration = Duration::from_secs(600);
 
@@ -23,6 +25,8 @@ struct Mood {
     crashes: bool,
     cuts: bool,
     sleeps: bool,
+    /// Clocks leap ahead.
+    leaps: bool,
     injections: bool,
 }
 
@@ -85,6 +89,7 @@ pub(crate) fn build(seed: u64, profile: Option<Profile>) -> World {
         crashes: random.chance(0.12),
         cuts: random.chance(0.25),
         sleeps: random.chance(0.1),
+        leaps: random.chance(0.1),
         injections: random.chance(0.2),
     };
     world.harsh = mood.may_kill();
@@ -108,8 +113,12 @@ pub(crate) fn build(seed: u64, profile: Option<Profile>) -> World {
         }
     }
     let character = LinkCharacter::draw(&mut random, mood.harsh);
+    // Paths may be as different as can be, and so may the two directions of one.
+    let alike = random.chance(0.7);
     for (_, _, config) in world.network.configs() {
-        *config = character.link(&mut random);
+        let own = if alike { character } else { LinkCharacter::draw(&mut random, mood.harsh) };
+        *config = own.link(&mut random);
+        config.mtu = character.mtu;
     }
 
     let conversations = if random.chance(0.7) { 1 } else { random.within(2..=4) } as usize;
@@ -159,6 +168,7 @@ fn address(node: usize, index: usize, v4: bool) -> IpAddr {
 }
 
 /// What the links of a world have in common.
+#[derive(Clone, Copy)]
 struct LinkCharacter {
     delay: u64,
     jitter: u64,
@@ -168,6 +178,7 @@ struct LinkCharacter {
     duplicate: f64,
     reorder: f64,
     corrupt: f64,
+    mark_anyway: f64,
     mtu: usize,
 }
 
@@ -191,6 +202,7 @@ impl LinkCharacter {
             duplicate: sometimes(random, 0.2),
             reorder: sometimes(random, 0.3),
             corrupt: sometimes(random, 0.05),
+            mark_anyway: sometimes(random, 0.3),
             mtu: if random.chance(0.8) { 1500 } else { 9000 },
         }
     }
@@ -209,6 +221,7 @@ impl LinkCharacter {
             reorder: self.reorder,
             reorder_by: micros(random.within(1..=4) * delay),
             corrupt: self.corrupt,
+            mark_anyway: self.mark_anyway,
             mtu: self.mtu,
             cuts: Vec::new(),
         }
@@ -254,7 +267,7 @@ fn settings(random: &mut Random, profile: &AssociationConfig, mortal: bool) -> A
         // A network that gets everything through in the end must not be given up.
         config.association_max_retransmits = 10_000;
         config.max_init_retransmits = 10_000;
-        config.shutdown_guard = Some(PATIENCE * 2);
+        config.shutdown_guard = Some(LONGEST_LEAP * 10);
     }
     if random.chance(0.5) {
         config.receive_buffer = random.within(5000..=100_000) as usize;
@@ -295,6 +308,13 @@ fn add(world: &mut World, mut conversation: Conversation, random: &mut Random) {
     bound(&mut conversation.server_plan, longest[0].min(longest[1]));
     if conversation.client_plan.ending == Ending::Wait && conversation.server_plan.ending == Ending::Wait {
         conversation.client_plan.ending = Ending::ShutdownWhenSent(Duration::ZERO);
+    }
+    let plans = [&mut conversation.client_plan, &mut conversation.server_plan];
+    if plans.iter().any(|plan| matches!(plan.ending, Ending::AbortAfter(_))) {
+        // The ABORT may be lost: who sends nothing, not even a HEARTBEAT, would never learn of the end.
+        for plan in plans {
+            plan.config.heartbeat_interval.get_or_insert(Duration::from_secs(30));
+        }
     }
     let simultaneous = random.chance(0.1);
     if simultaneous {
@@ -351,6 +371,13 @@ fn trouble(world: &mut World, mood: &Mood, random: &mut Random) {
     if mood.sleeps {
         let at = start + random.millis(1..=3000);
         world.schedule(at, Deed::Sleep(random.below(nodes) as usize, random.millis(1..=2000)));
+    }
+    if mood.leaps {
+        for _ in 0..random.within(1..=3) {
+            let node = random.below(nodes) as usize;
+            let by = *random.pick(&[1000, 60_000, 3_600_000, LONGEST_LEAP.as_millis() as u64]);
+            world.schedule(start + random.millis(0..=5000), Deed::Leap(node, random.millis(1..=by)));
+        }
     }
     if mood.injections {
         for _ in 0..random.within(1..=100) {

@@ -45,7 +45,7 @@ impl World {
         };
         // What the tags are before the packet changes them.
         let before = packet.map(|packet| node.links_with(packet.verification_tag));
-        let handled = node.endpoint.handle(self.now, datagram);
+        let handled = node.endpoint.handle(self.now + node.leapt, datagram);
         self.dropped += u64::from(matches!(handled, Handled::Dropped(_)));
         self.handled = Some(handled);
         let noted = self.note_arrival(index, packet, valid, handled, before.unwrap_or_default());
@@ -133,7 +133,7 @@ impl World {
         if node.asleep > self.now {
             return None;
         }
-        node.endpoint.poll_transmit(self.now, &mut node.buffer)
+        node.endpoint.poll_transmit(self.now + node.leapt, &mut node.buffer)
     }
 
     fn on_endpoint_event(&mut self, node: usize, id: AssociationId, event: Event) -> Result<(), Violation> {
@@ -268,7 +268,7 @@ impl World {
     /// What must hold whenever an endpoint has been served.
     fn check_node(&mut self, index: usize) -> Result<(), Violation> {
         let node = &mut self.nodes[index];
-        let timeout = node.endpoint.poll_timeout();
+        let timeout = node.timeout();
         for (id, side) in &node.sides {
             let Some(association) = node.endpoint.association(*id) else { continue };
             let side = &self.sides[*side];
@@ -290,7 +290,7 @@ impl World {
             if let Some(tags) = node.tags(*id) {
                 let outstanding = self.observer.outstanding(tags);
                 if outstanding as usize > queued && queued > 0 && state == AssociationState::Established {
-                    let what = format!("{outstanding} bytes are outstanding, {queued} are kept");
+                    let what = format!("{id:?}, {tags:x?}: {outstanding} bytes are outstanding, {queued} are kept");
                     return Err(Violation { rule: "what is outstanding is kept", what });
                 }
                 if association.state() == AssociationState::Established {

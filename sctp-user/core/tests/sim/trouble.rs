@@ -66,6 +66,21 @@ impl World {
         }
     }
 
+    /// The clock of a host leaps ahead, as after the suspension of a virtual machine: whatever was due in between is due at once.
+    pub(crate) fn leap(&mut self, index: usize, by: Duration) {
+        if self.sides.iter().any(|side| side.phase == Phase::Opening) {
+            // Cookies and their keys would be out of date, and the attempt to connect might rightly come to nothing.
+            return self.schedule(self.now + Duration::from_secs(1), Deed::Leap(index, by));
+        }
+        let node = &mut self.nodes[index];
+        node.leapt += by;
+        let now = self.now + node.leapt;
+        if node.asleep <= self.now {
+            node.endpoint.handle_timeout(now);
+        }
+        self.settle(index);
+    }
+
     /// Garbage from somebody who knows addresses and ports, but not the tags.
     pub(super) fn inject(&mut self, victim: usize, pretended: usize) {
         let mut random = self.random.fork(3_000_000 + self.sequence);

@@ -64,6 +64,8 @@ pub(crate) enum Deed {
     Sleep(usize, Duration),
     /// … and then goes on where it was.
     Wake(usize),
+    /// The clock of a host leaps ahead.
+    Leap(usize, Duration),
     /// Somebody off the path sends garbage with the addresses of these two hosts.
     Inject(usize, usize),
 }
@@ -242,7 +244,8 @@ impl World {
             peer_addresses: self.nodes[to].addresses.iter().copied().take(known).collect(),
             config: plan.config.clone(),
         };
-        let id = match self.nodes[from].endpoint.connect(self.now, connect) {
+        let now = self.now + self.nodes[from].leapt;
+        let id = match self.nodes[from].endpoint.connect(now, connect) {
             Ok(id) => id,
             Err(ConnectError::Exists { .. }) => return None,
             Err(error) => self.fail(Violation { rule: "connecting works", what: error.to_string() }),
@@ -324,7 +327,7 @@ impl World {
 
     fn next_timer(&mut self) -> Option<(Instant, usize)> {
         let timers = self.nodes.iter_mut().enumerate();
-        timers.filter_map(|(index, node)| Some((node.endpoint.poll_timeout()?.max(node.asleep), index))).min()
+        timers.filter_map(|(index, node)| Some((node.timeout()?.max(node.asleep), index))).min()
     }
 
     /// Lets the next thing happen.
@@ -340,7 +343,8 @@ impl World {
         if let Some((due, node)) = self.next_timer()
             && due <= at
         {
-            self.nodes[node].endpoint.handle_timeout(at);
+            let node_now = at + self.nodes[node].leapt;
+            self.nodes[node].endpoint.handle_timeout(node_now);
             return self.settle(node);
         }
         let Some(Reverse(entry)) = self.agenda.pop() else { return };
@@ -359,6 +363,8 @@ impl World {
             Deed::Crash(node) => self.crash(node),
             Deed::Sleep(node, duration) => self.sleep(node, duration),
             Deed::Wake(node) => self.settle(node),
+            Deed::Leap(node, by) if !self.ending => self.leap(node, by),
+            Deed::Leap(..) => {}
             Deed::Inject(victim, pretended) => self.inject(victim, pretended),
         }
     }
