@@ -109,7 +109,7 @@ impl Association {
                 in_fast_recovery: recovering,
                 all: flight.bytes == 0,
                 now: cx.now,
-                srtt: path.rtt.srtt().unwrap_or_default(),
+                srtt: path.rtt.srtt_nanos(),
             });
         }
         if flight.bytes == 0 {

@@ -89,13 +89,17 @@ impl Association {
         summary: &mut PacketSummary,
         cx: &mut Context<'_>,
     ) -> Walk {
+        if raw.chunk_type == ChunkType::DATA {
+            // Most chunks are DATA: they need not become a `Chunk`, which has room for the largest.
+            return match Data::parse(raw) {
+                Ok(data) => self.handle_data(&data, payload, source, summary, cx),
+                Err(error) => self.handle_malformed(error, cx),
+            };
+        }
         let chunk = match Chunk::parse(raw) {
             Ok(chunk) => chunk,
             Err(error) => return self.handle_malformed(error, cx),
         };
-        if let Chunk::Data(data) = &chunk {
-            return self.handle_data(data, payload, source, summary, cx);
-        }
         self.stats.control_chunks_received += 1;
         match chunk {
             Chunk::Sack(sack) => self.handle_sack(&sack, cx),

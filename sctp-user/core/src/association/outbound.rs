@@ -57,7 +57,8 @@ impl Association {
             return Some(transmit);
         }
         loop {
-            let path = match self.control.front() {
+            // Without control chunks it is known already whether there is DATA for the path.
+            let (path, with_data) = match self.control.front() {
                 Some(QueuedControl { path, chunk: Control::PathMtuProbe }) => {
                     let path = *path;
                     self.control.pop_front();
@@ -66,17 +67,17 @@ impl Association {
                     }
                     continue;
                 }
-                Some(queued) => queued.path,
+                Some(queued) => (queued.path, None),
                 None => match self.data_path(now) {
-                    Some(path) => path,
-                    None if self.receiver.sack.due && self.may_sack() => self.sack_path(),
+                    Some(path) => (path, Some(true)),
+                    None if self.receiver.sack.due && self.may_sack() => (self.sack_path(), Some(false)),
                     None => {
                         self.sending_stopped(now);
                         return None;
                     }
                 },
             };
-            if let Some((len, ecn)) = self.write_packet(path, now, buf) {
+            if let Some((len, ecn)) = self.write_packet(path, with_data, now, buf) {
                 return Some(self.transmit(path, len, ecn));
             }
             // The control chunk at the front has no space even in a packet of its own. (Nothing else gets so far without some.)
@@ -90,11 +91,12 @@ impl Association {
 
     /// Starts T3-rtx of a path if it does not run (§6.3.2 R1).
     pub(super) fn start_t3(&mut self, path: usize, now: Instant) {
-        let after = self.t3_interval(path);
         //= RFC 9260 §6.1: "if the T3-rtx timer of that address is not currently running, the sender MUST start that
         //= timer"
         //= RFC 9260 §6.1: "Otherwise, the data sender MUST NOT restart the timer."
-        self.paths[path].t3.get_or_insert(now + after);
+        if self.paths[path].t3.is_none() {
+            self.paths[path].t3 = Some(now + self.t3_interval(path));
+        }
     }
 
     /// How long T3-rtx runs: the RTO; longer while probes of a closed window are answered but not taken (§6.1 A).
@@ -165,8 +167,14 @@ impl Association {
         }
     }
 
-    /// Writes a packet; gives its length and ECN codepoint.
-    fn write_packet(&mut self, path: usize, now: Instant, buf: &mut [u8]) -> Option<(usize, Ecn)> {
+    /// Writes a packet; gives its length and ECN codepoint. `with_data` says whether DATA goes along, if that is known.
+    fn write_packet(
+        &mut self,
+        path: usize,
+        with_data: Option<bool>,
+        now: Instant,
+        buf: &mut [u8],
+    ) -> Option<(usize, Ecn)> {
         //= RFC 9260 §6.10: "The total size of the resultant SCTP packet MUST be less that or equal to the current
         //= PMTU."
         let max = self.max_packet(path).min(buf.len());
@@ -187,7 +195,7 @@ impl Association {
             let with_cookie = bundle == Bundle::CookieEcho;
             let with_data = match with_cookie {
                 true => self.sender.outstanding.has_lost() || !self.sender.queue.is_empty(),
-                false => self.data_path(now) == Some(path),
+                false => with_data.unwrap_or_else(|| self.data_path(now) == Some(path)),
             };
             let sacked = !with_cookie && self.write_sack(path, with_data, &mut writer);
             if with_data {

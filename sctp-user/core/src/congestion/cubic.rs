@@ -107,7 +107,7 @@ impl Cubic {
     }
 
     /// Congestion avoidance: a SACK for `bytes`, with the window in full use.
-    fn avoid(&mut self, bytes: u32, now: Instant, srtt: core::time::Duration) {
+    fn avoid(&mut self, bytes: u32, now: Instant, srtt: u64) {
         let mut epoch = match self.epoch {
             Some(epoch) => epoch,
             None => self.begin(now),
@@ -130,7 +130,7 @@ impl Cubic {
         } else {
             // The concave and convex regions (§4.4, §4.5): what the function gives a round trip from now, but at most half as much
             // again as there is.
-            let ahead = epoch.cubic(t + millis(srtt), self.max_chunk);
+            let ahead = epoch.cubic(t + srtt / 1_000_000, self.max_chunk);
             let target = u64::from(ahead).clamp(window, window + window / 2);
             let grown = (target - window) * u64::from(bytes) + epoch.remainder;
             epoch.remainder = grown % window;

@@ -6,8 +6,6 @@ mod cubic;
 mod newreno;
 mod pacer;
 
-use core::time::Duration;
-
 pub(crate) use cubic::Cubic;
 pub(crate) use newreno::NewReno;
 pub(crate) use pacer::Pacer;
@@ -58,8 +56,8 @@ pub(crate) struct Acknowledged {
     pub(crate) all: bool,
     /// When the SACK came.
     pub(crate) now: Instant,
-    /// The path's smoothed round-trip time; zero if it has not been measured.
-    pub(crate) srtt: Duration,
+    /// The path's smoothed round-trip time in nanoseconds; 0 if it has not been measured.
+    pub(crate) srtt: u64,
 }
 
 /// The controllers there are. An enum rather than a box: no allocation for each path, and calls can be inlined.

@@ -112,22 +112,13 @@ impl Controller for NewReno {
 
 #[cfg(test)]
 mod tests {
-    use core::time::Duration;
-
     use super::*;
     use crate::time::Instant;
 
     const CHUNK: u32 = 1468;
 
     fn used(bytes: u32) -> Acknowledged {
-        Acknowledged {
-            bytes,
-            window_used: true,
-            in_fast_recovery: false,
-            all: false,
-            now: Instant::ORIGIN,
-            srtt: Duration::ZERO,
-        }
+        Acknowledged { bytes, window_used: true, in_fast_recovery: false, all: false, now: Instant::ORIGIN, srtt: 0 }
     }
 
     //= test RFC 9260 §7.2.1: "The initial cwnd before data transmission MUST be set to min(4 * PMDCS, max(2 * PMDCS,

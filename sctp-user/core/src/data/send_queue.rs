@@ -131,7 +131,17 @@ impl SendQueue {
     pub(crate) fn take(&mut self, max: usize) -> Option<OutboundChunk> {
         let mut begun = match self.begun.take() {
             Some(begun) => begun,
-            None => self.begin()?,
+            None => {
+                let (message, ssn) = self.pop()?;
+                if message.payload.len() <= max {
+                    // The usual case: a message in one chunk.
+                    self.bytes -= message.payload.len();
+                    let Message { payload, context, ppid, stream, unordered, immediate, .. } = message;
+                    let whole = (true, true);
+                    return Some(OutboundChunk::new(payload, context, ppid, stream, ssn, whole, unordered, immediate));
+                }
+                Begun { message, offset: 0, ssn }
+            }
         };
         let message = &mut begun.message;
         let beginning = begun.offset == 0;
@@ -199,7 +209,8 @@ impl SendQueue {
         refused
     }
 
-    fn begin(&mut self) -> Option<Begun> {
+    /// The message whose turn it is.
+    fn pop(&mut self) -> Option<(Message, Ssn)> {
         let number = self.turns.pop_front()?;
         let stream = &mut self.streams[usize::from(number)];
         let Queued { message, next } = self.messages.try_remove(stream.first as usize)?;
@@ -217,7 +228,7 @@ impl SendQueue {
         if !message.unordered {
             stream.ssn = ssn.next();
         }
-        Some(Begun { message, offset: 0, ssn })
+        Some((message, ssn))
     }
 }
 

@@ -30,6 +30,11 @@ impl RttEstimator {
         (self.srtt != 0).then(|| Duration::from_nanos(self.srtt))
     }
 
+    /// The same in nanoseconds; 0 before the first measurement.
+    pub(crate) fn srtt_nanos(&self) -> u64 {
+        self.srtt
+    }
+
     pub(crate) fn rttvar(&self) -> Duration {
         Duration::from_nanos(self.rttvar)
     }

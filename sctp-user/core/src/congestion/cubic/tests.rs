@@ -20,7 +20,11 @@ fn avoiding(window: u32, max: u32) -> Cubic {
 }
 
 fn used(bytes: u32, now: Instant) -> Acknowledged {
-    Acknowledged { bytes, window_used: true, in_fast_recovery: false, all: false, now, srtt: RTT }
+    Acknowledged { bytes, window_used: true, in_fast_recovery: false, all: false, now, srtt: nanos(RTT) }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    duration.as_nanos() as u64
 }
 
 /// Acknowledges whole windows, a packet at a time, for `rounds` round trips; gives the time afterwards.
@@ -29,7 +33,7 @@ fn rounds(cubic: &mut Cubic, mut now: Instant, rounds: u32, rtt: Duration) -> In
         let packets = cubic.window / CHUNK;
         for _ in 0..packets {
             now += rtt / packets;
-            cubic.on_acknowledged(Acknowledged { srtt: rtt, ..used(CHUNK, now) });
+            cubic.on_acknowledged(Acknowledged { srtt: nanos(rtt), ..used(CHUNK, now) });
         }
     }
     now
