@@ -93,7 +93,7 @@ pub enum CloseReason {
     #[error("aborted by this side")]
     LocalAbort,
     /// The peer aborted it.
-    #[error("aborted by the peer (cause {cause:?})")]
+    #[error("aborted by the peer{}", abort_reason(*cause, info))]
     PeerAbort {
         /// The first cause code, if it gave one (RFC 9260 §3.3.10).
         cause: Option<u16>,
@@ -121,6 +121,18 @@ pub enum CloseReason {
         /// What it did.
         what: &'static str,
     },
+}
+
+/// What an ABORT gave as its reason, as the rest of a sentence: the text of the peer's user (RFC 9260 §3.3.10.12), else the number of
+/// the cause.
+fn abort_reason(cause: Option<u16>, info: &[u8]) -> String {
+    const USER_INITIATED_ABORT: u16 = 12;
+    match (cause, core::str::from_utf8(info)) {
+        (None, _) => String::new(),
+        (Some(USER_INITIATED_ABORT), Ok("")) => ": its user wanted it so".to_owned(),
+        (Some(USER_INITIATED_ABORT), Ok(text)) => format!(": \u{201c}{}\u{201d}", text.escape_debug()),
+        (Some(cause), _) => format!(" (cause {cause})"),
+    }
 }
 
 /// The state of a path (RFC 9260 §5.4, §8.2; RFC 7829 §3).
@@ -306,4 +318,20 @@ pub struct PathInfo {
     pub mtu: u16,
     /// Consecutive errors.
     pub error_count: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_abort_says_its_reason() {
+        let said =
+            |cause, info: &'static [u8]| CloseReason::PeerAbort { cause, info: Bytes::from_static(info) }.to_string();
+        assert_eq!(said(None, b""), "aborted by the peer");
+        assert_eq!(said(Some(12), b"maintenance\n"), "aborted by the peer: \u{201c}maintenance\\n\u{201d}");
+        assert_eq!(said(Some(12), b""), "aborted by the peer: its user wanted it so");
+        assert_eq!(said(Some(12), b"\xff"), "aborted by the peer (cause 12)");
+        assert_eq!(said(Some(4), b"octets"), "aborted by the peer (cause 4)");
+    }
 }

@@ -9,6 +9,7 @@ use tracing_subscriber::EnvFilter;
 mod echo;
 mod failure;
 mod node;
+mod notices;
 mod options;
 mod perf;
 mod progress;

@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 
 use super::echo::finish;
 use super::node::Node;
+use super::notices::Notices;
 use super::options::StackOptions;
 use super::progress::print_line;
 use super::serve::Inbox;
@@ -102,7 +103,8 @@ pub(crate) async fn run(options: RecvOptions) -> Result<()> {
 async fn take(association: Association, writer: mpsc::Sender<ReceivedMessage>, stop: Stop) -> (SocketAddr, Result<()>) {
     let peer = SocketAddr::new(association.peer_addresses()[0], association.peer_port());
     let result = async {
-        let mut inbox = Inbox::new(&association, &stop);
+        let mut notices = Notices::of(&association, false);
+        let mut inbox = Inbox::new(&association, &mut notices, &stop);
         while let Some(message) = inbox.next().await? {
             if writer.send(message).await.is_err() {
                 break;

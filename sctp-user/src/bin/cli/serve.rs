@@ -15,6 +15,7 @@ use tokio::time::timeout_at;
 
 use super::failure;
 use super::node::{GRACE, Node};
+use super::notices::{Notice, Notices};
 use super::options::{AssociationOptions, StackOptions};
 use super::progress::{print_json, print_line};
 use super::signals::Stop;
@@ -67,8 +68,16 @@ pub(crate) struct Served {
     echoed: u64,
     /// From the first message to the last.
     seconds: f64,
-    /// Why it did not end in order; `None` if it did.
+    /// The longest time from one message to the next.
+    longest_gap_seconds: f64,
+    /// What the association told besides its messages: paths that failed, a peer that restarted.
+    notices: Vec<Notice>,
+    /// Whether it was ended by ABORT, as the options wanted.
+    aborted: bool,
+    /// Why it did not end in order, or as the options wanted; `None` if it did.
     error: Option<String>,
+    #[serde(skip)]
+    longest_gap: Duration,
     #[serde(skip)]
     span: Option<(Instant, Instant)>,
 }
@@ -82,9 +91,23 @@ impl Served {
             bytes: 0,
             echoed: 0,
             seconds: 0.0,
+            longest_gap_seconds: 0.0,
+            notices: Vec::new(),
+            aborted: false,
             error: None,
+            longest_gap: Duration::ZERO,
             span: None,
         }
+    }
+
+    /// Messages received so far.
+    pub(crate) fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// It was ended by ABORT, as the options wanted.
+    pub(crate) fn set_aborted(&mut self) {
+        self.aborted = true;
     }
 
     /// Counts a message that has come.
@@ -92,7 +115,9 @@ impl Served {
         self.received += 1;
         self.bytes += message.len() as u64;
         let now = Instant::now();
-        self.span.get_or_insert((now, now)).1 = now;
+        let (_, last) = self.span.get_or_insert((now, now));
+        self.longest_gap = self.longest_gap.max(now.saturating_duration_since(*last));
+        *last = now;
     }
 
     /// Sends a message back as it came, on the stream of the same number.
@@ -105,7 +130,9 @@ impl Served {
     }
 
     /// How it ended.
-    pub(crate) fn end(mut self, result: Result<()>) -> Self {
+    pub(crate) fn end(mut self, result: Result<()>, notices: Notices) -> Self {
+        self.notices = notices.finish();
+        self.longest_gap_seconds = self.longest_gap.as_secs_f64();
         self.seconds = self.span.map_or(0.0, |(first, last)| (last - first).as_secs_f64());
         self.error = result.err().as_ref().map(failure::sentence);
         self
@@ -119,7 +146,7 @@ impl Served {
             self.bytes as f64 / 1e6,
             self.seconds,
             table::thousands(self.echoed),
-            self.error.as_deref().unwrap_or("ended in order")
+            self.error.as_deref().unwrap_or(if self.aborted { "aborted" } else { "ended in order" })
         )
     }
 }
@@ -128,14 +155,15 @@ impl Served {
 #[derive(Debug)]
 pub(crate) struct Inbox<'a> {
     association: &'a Association,
+    notices: &'a mut Notices,
     stop: &'a Stop,
     batch: u32,
 }
 
 impl<'a> Inbox<'a> {
-    /// The messages of `association`.
-    pub(crate) fn new(association: &'a Association, stop: &'a Stop) -> Self {
-        Self { association, stop, batch: 0 }
+    /// The messages of `association`; its notices are taken down meanwhile.
+    pub(crate) fn new(association: &'a Association, notices: &'a mut Notices, stop: &'a Stop) -> Self {
+        Self { association, notices, stop, batch: 0 }
     }
 
     /// The next message; `None` at the end of the association, or when the program is told to end.
@@ -150,9 +178,12 @@ impl<'a> Inbox<'a> {
         if let Some(message) = self.association.try_recv() {
             return Ok(Some(message));
         }
-        tokio::select! {
-            message = self.association.recv() => Ok(message?),
-            () = self.stop.wished() => Ok(None),
+        loop {
+            tokio::select! {
+                message = self.association.recv() => return Ok(message?),
+                () = self.stop.wished() => return Ok(None),
+                () = self.notices.next() => {}
+            }
         }
     }
 
@@ -171,7 +202,7 @@ impl<'a> Inbox<'a> {
 /// Opens the stack, listens, and has `handle` serve each association until the program is told to end.
 pub(crate) async fn run<H, F>(stack: &StackOptions, options: &ServerOptions, handle: H) -> Result<()>
 where
-    H: Fn(Association, Stop) -> F,
+    H: Fn(Association, Notices, Stop) -> F,
     F: Future<Output = Served> + Send + 'static,
 {
     let stop = Stop::on_signals()?;
@@ -205,7 +236,7 @@ pub(crate) async fn serve<H, F>(
     handle: H,
 ) -> Result<Summary>
 where
-    H: Fn(Association, Stop) -> F,
+    H: Fn(Association, Notices, Stop) -> F,
     F: Future<Output = Served> + Send + 'static,
 {
     let mut summary = Summary::new(options.port);
@@ -219,7 +250,8 @@ where
             association = listener.accept(), if left > 0 => match association {
                 Ok(association) => {
                     left -= 1;
-                    tasks.spawn(handle(association, stop.clone()));
+                    let notices = Notices::of(&association, options.json);
+                    tasks.spawn(handle(association, notices, stop.clone()));
                 }
                 Err(error) => break Err(error.into()),
             },
@@ -348,7 +380,11 @@ mod tests {
             bytes: 64 * received,
             echoed: received,
             seconds: 2.0,
+            longest_gap_seconds: 0.0,
+            notices: Vec::new(),
+            aborted: false,
             error: error.map(str::to_owned),
+            longest_gap: Duration::ZERO,
             span: Some((now, now + Duration::from_secs(2))),
         }
     }

@@ -30,6 +30,10 @@ fn servers() {
     assert_eq!((options.stack.workers, options.stack.queues), (Some(2), Some(4)));
     assert_eq!((options.stack.checksum, options.stack.ootb), (ChecksumPolicy::Xdp, options::OutOfTheBlue::Answer));
     assert_eq!(options.stack.local_addresses, ["fd00::1".parse::<std::net::IpAddr>().unwrap()]);
+    let Command::Echo(options) = parse("sctp echo -i eth0 --abort-after 3 --abort-reason maintenance").unwrap() else {
+        panic!("another command")
+    };
+    assert_eq!((options.abort_after, options.abort_reason.as_str()), (Some(3), "maintenance"));
     let Command::Perf(perf::PerfCommand::Server(options)) = parse(concat!(
         "sctp perf server -i eth0 --profile ran --trusted-link --checksum split=300 --ootb silent ",
         "--capture x.pcapng --associations 2 --json -vv"

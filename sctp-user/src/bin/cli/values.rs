@@ -76,13 +76,16 @@ pub(crate) fn share(text: &str) -> Result<f64, String> {
     }
 }
 
-/// The sizes that messages have: one, or all from a lowest to a highest.
+/// The sizes that messages have: one (`64`), any from a lowest to a highest, each as likely as the others (`1-65536`), or
+/// mostly small ones: each power of two of the range as likely as the others (`1~65536`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SizeRange {
     /// Smallest size in bytes; at least 1.
     pub(crate) lowest: usize,
     /// Largest size in bytes; at most [`SizeRange::LARGEST`].
     pub(crate) highest: usize,
+    /// Whether each power of two of the range is as likely as the others, instead of each size.
+    pub(crate) mostly_small: bool,
 }
 
 impl SizeRange {
@@ -96,7 +99,7 @@ impl FromStr for SizeRange {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let size = |text: &str| -> Result<usize, String> {
             let size = count(text).map_err(|_| {
-                format!("`{text}` is not a size in bytes: write one size (64, 16Ki) or a range (1-65536)")
+                format!("`{text}` is not a size in bytes: write one size (64, 16Ki) or a range (1-65536, or 1~65536 for mostly small ones)")
             })?;
             match usize::try_from(size) {
                 Ok(0) => Err("a message must have at least 1 byte".to_owned()),
@@ -104,22 +107,25 @@ impl FromStr for SizeRange {
                 _ => Err(format!("a message may have at most {} bytes", Self::LARGEST)),
             }
         };
-        let (lowest, highest) = match text.split_once('-') {
+        let mostly_small = text.contains('~');
+        let separator = if mostly_small { '~' } else { '-' };
+        let (lowest, highest) = match text.split_once(separator) {
             Some((lowest, highest)) => (size(lowest)?, size(highest)?),
             None => (size(text)?, size(text)?),
         };
         if lowest > highest {
-            return Err(format!("the range is upside down: write {highest}-{lowest}"));
+            return Err(format!("the range is upside down: write {highest}{separator}{lowest}"));
         }
-        Ok(Self { lowest, highest })
+        Ok(Self { lowest, highest, mostly_small })
     }
 }
 
 impl fmt::Display for SizeRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.lowest == self.highest {
-            true => write!(f, "{}", self.lowest),
-            false => write!(f, "{}-{}", self.lowest, self.highest),
+        match (self.lowest == self.highest, self.mostly_small) {
+            (true, _) => write!(f, "{}", self.lowest),
+            (false, false) => write!(f, "{}-{}", self.lowest, self.highest),
+            (false, true) => write!(f, "{}~{}", self.lowest, self.highest),
         }
     }
 }
@@ -255,14 +261,17 @@ mod tests {
     #[test]
     fn sizes() {
         let parse = str::parse::<SizeRange>;
-        assert_eq!(parse("64"), Ok(SizeRange { lowest: 64, highest: 64 }));
-        assert_eq!(parse("1-65536"), Ok(SizeRange { lowest: 1, highest: 65_536 }));
+        assert_eq!(parse("64"), Ok(SizeRange { lowest: 64, highest: 64, mostly_small: false }));
+        assert_eq!(parse("1-65536"), Ok(SizeRange { lowest: 1, highest: 65_536, mostly_small: false }));
+        assert_eq!(parse("1~65536"), Ok(SizeRange { lowest: 1, highest: 65_536, mostly_small: true }));
         assert_eq!(parse("1-64Ki").unwrap().to_string(), "1-65536");
+        assert_eq!(parse("1~64Ki").unwrap().to_string(), "1~65536");
+        assert_eq!(parse("9~3"), Err("the range is upside down: write 3~9".to_owned()));
         assert_eq!(parse("64").unwrap().to_string(), "64");
         assert_eq!(parse("9-3"), Err("the range is upside down: write 3-9".to_owned()));
         assert_eq!(parse("0"), Err("a message must have at least 1 byte".to_owned()));
         assert_eq!(parse("262145"), Err("a message may have at most 262144 bytes".to_owned()));
-        for wrong in ["", "-", "1-", "-1", "small", "1-2-3"] {
+        for wrong in ["", "-", "~", "1-", "-1", "small", "1-2-3", "1-2~3", "1~2~3"] {
             assert!(parse(wrong).unwrap_err().contains("not a size"), "{wrong}");
         }
     }

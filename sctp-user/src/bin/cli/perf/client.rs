@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, anyhow};
 use clap::Args;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use sctp_user::telemetry::AssociationSnapshot;
-use sctp_user::{Association, ConnectOptions};
+use sctp_user::{Association, CloseReason, ConnectOptions};
 use tokio::task::LocalSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -19,8 +19,9 @@ use super::work::{Mode, Work};
 use super::{one_way, round_trip};
 use crate::cli::failure;
 use crate::cli::node::{GRACE, Node};
+use crate::cli::notices::Notices;
 use crate::cli::options::{AssociationOptions, StackOptions};
-use crate::cli::progress::{self, Counts, Progress, print_json, print_line};
+use crate::cli::progress::{self, Counts, Progress, ProgressMode, print_json, print_line};
 use crate::cli::signals::Stop;
 use crate::cli::values::Peer;
 
@@ -67,7 +68,11 @@ pub(crate) async fn measure(
     // Before the associations end, so that they are still in it.
     let snapshot = node.snapshot().await;
     let association = snapshot.associations.iter().find(|one| (&one.id, one.worker) == (&first.0, first.1)).cloned();
-    if let Err(error) = close(associations).await {
+    let closed = match &job.work.abort {
+        Some(reason) => abort(associations, reason).await,
+        None => close(associations).await,
+    };
+    if let Err(error) = closed {
         total.failure.get_or_insert(error);
     }
     let failure = verdict(&mut total, peer);
@@ -89,7 +94,10 @@ async fn connect(
     settings: &AssociationOptions,
     stop: &Stop,
 ) -> Result<Vec<Association>> {
-    let options = ConnectOptions::default().association(settings.config(work.streams));
+    let mut options = ConnectOptions::default().association(settings.config(work.streams));
+    if let Some(port) = work.local_port {
+        options = options.local_port(port);
+    }
     let associations: Vec<Association> = stream::iter(0..work.associations)
         .map(|_| node.connect(peer, options.clone(), work.timeout, stop))
         .buffered(CONCURRENCY)
@@ -118,11 +126,14 @@ async fn run_all(job: &Rc<Job>, associations: &[Association]) -> Result<Vec<Outc
                 plan: work.plan(index),
                 pacer: pacers.as_ref().map(PacerThread::pacer),
             };
+            let mut notices = Notices::of(association, work.progress == ProgressMode::Json);
             tokio::task::spawn_local(async move {
-                match share.job.work.mode {
-                    Mode::Stream => one_way::run(&share).await,
-                    Mode::Echo | Mode::Ping => round_trip::run(&share).await,
-                }
+                let mut outcome = match share.job.work.mode {
+                    Mode::Stream => one_way::run(&share, &mut notices).await,
+                    Mode::Echo | Mode::Ping => round_trip::run(&share, &mut notices).await,
+                };
+                outcome.notices = notices.finish();
+                outcome
             })
         })
         .collect();
@@ -166,6 +177,21 @@ async fn close(associations: Vec<Association>) -> Result<()> {
     result
 }
 
+/// Ends the associations by ABORT and waits until that is done, so that the peer is told before the program ends.
+async fn abort(associations: Vec<Association>, reason: &str) -> Result<()> {
+    for association in &associations {
+        association.abort(reason.to_owned());
+    }
+    for association in associations {
+        match association.closed().await {
+            Some(CloseReason::LocalAbort) => {}
+            Some(other) => return Err(anyhow::Error::new(other).context("it could not be aborted")),
+            None => return Err(anyhow!("the stack has stopped")),
+        }
+    }
+    Ok(())
+}
+
 /// What went wrong, with what it cost, if something did.
 fn verdict(total: &mut Outcome, peer: &Peer) -> Option<anyhow::Error> {
     let (sent, received, lost) = (total.sent.messages, total.received.messages, total.lost);
@@ -188,7 +214,7 @@ fn elapsed(total: &Outcome) -> Duration {
     total.span.map_or(Duration::ZERO, |(first, last)| last.saturating_duration_since(first))
 }
 
-fn summarise(work: &Work, total: Outcome, association: Option<AssociationSnapshot>) -> Summary {
+fn summarise(work: &Work, mut total: Outcome, association: Option<AssociationSnapshot>) -> Summary {
     let mut summary = Summary {
         mode: work.mode.name(),
         size: work.size.to_string(),
@@ -205,6 +231,8 @@ fn summarise(work: &Work, total: Outcome, association: Option<AssociationSnapsho
         digest_sent: total.digest_sent.map(|digest| digest.to_string()),
         digest_received: total.digest_received.map(|digest| digest.to_string()),
         rtt_us: RoundTrip::from_nanoseconds(&total.times),
+        longest_gap_seconds: total.longest_gap.map(|gap| gap.as_secs_f64()),
+        notices: std::mem::take(&mut total.notices),
         xdp: Default::default(),
         af_xdp: None,
         association,

@@ -15,7 +15,8 @@
 //!   at unrelated points, so that a fragment that went astray, was swapped, repeated or left out changes some octet. It is
 //!   additions, shifts and exclusive-ors alone, which compilers turn into vector instructions: it costs less than
 //!   copying the message does in the stack.
-//! * The size of message `n` is drawn in the same way from the range asked for. The first message has the lowest size and
+//! * The size of message `n` is drawn in the same way from the range asked for, and where mostly small ones are wanted first an
+//!   octave of it: from `lowest × 2^k` to twice that. The first message has the lowest size and
 //!   the second the highest, so that a short run has met both ends.
 //! * Message `n` goes to stream `n mod streams`.
 
@@ -50,13 +51,27 @@ impl Content {
 
     /// The size of message `sequence` in bytes.
     pub(crate) fn size(&self, sequence: u64) -> usize {
-        let SizeRange { lowest, highest } = self.sizes;
-        match sequence {
-            _ if lowest == highest => lowest,
-            0 => lowest,
-            1 => highest,
-            _ => lowest + (mix(self.base(sequence)) % (highest - lowest + 1) as u64) as usize,
+        let SizeRange { lowest, highest, mostly_small } = self.sizes;
+        if lowest == highest {
+            return lowest;
         }
+        let random = mix(self.base(sequence));
+        let (from, to) = match sequence {
+            0 => return lowest,
+            1 => return highest,
+            _ if mostly_small => self.octave(random >> 40),
+            _ => (lowest, highest),
+        };
+        from + ((random & 0xff_ffff_ffff) % (to - from + 1) as u64) as usize
+    }
+
+    /// One of the parts that the sizes fall into when each begins at twice the size that the one before begins at: its first size
+    /// and its last.
+    fn octave(&self, random: u64) -> (usize, usize) {
+        let SizeRange { lowest, highest, .. } = self.sizes;
+        let octaves = u64::from((highest.div_ceil(lowest)).next_power_of_two().ilog2());
+        let from = lowest << (random % octaves.max(1));
+        (from, highest.min(2 * from - 1))
     }
 
     /// Writes the octets of message `sequence`; `buffer` has its size.
@@ -158,7 +173,7 @@ mod tests {
     use super::*;
 
     fn content(lowest: usize, highest: usize) -> Content {
-        Content { seed: 7, sizes: SizeRange { lowest, highest }, streams: 3 }
+        Content { seed: 7, sizes: SizeRange { lowest, highest, mostly_small: false }, streams: 3 }
     }
 
     #[test]
@@ -194,7 +209,8 @@ mod tests {
 
     #[test]
     fn the_content_is_what_the_documentation_says() {
-        let content = Content { seed: 0, sizes: SizeRange { lowest: 19, highest: 19 }, streams: 1 };
+        let content =
+            Content { seed: 0, sizes: SizeRange { lowest: 19, highest: 19, mostly_small: false }, streams: 1 };
         let base = mix(mix(0).wrapping_add(WEYL.wrapping_mul(3)));
         let mut message = [0; 19];
         content.fill(3, &mut message);
@@ -216,6 +232,18 @@ mod tests {
     }
 
     #[test]
+    fn every_power_of_two_is_as_likely_where_small_messages_are_wanted() {
+        let mut content = content(1, 65_536);
+        content.sizes.mostly_small = true;
+        assert_eq!((content.size(0), content.size(1)), (1, 65_536));
+        let mut seen = [0; 16];
+        for sequence in 2..16_002 {
+            seen[content.size(sequence).ilog2() as usize] += 1;
+        }
+        assert!(seen.iter().all(|&times| times > 800), "{seen:?}");
+    }
+
+    #[test]
     fn streams_take_turns() {
         let streams: Vec<_> = (0..7).map(|sequence| content(1, 1).stream(sequence)).collect();
         assert_eq!(streams, [0, 1, 2, 0, 1, 2, 0]);
@@ -232,8 +260,16 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_made_is_recognised(seed: u64, sequence: u64, lowest in 1_usize..100, more in 0_usize..5000) {
-            let content = Content { seed, sizes: SizeRange { lowest, highest: lowest + more }, streams: 1 };
+        fn what_is_made_is_recognised(
+            seed: u64,
+            sequence: u64,
+            lowest in 1_usize..100,
+            more in 0_usize..5000,
+            mostly_small: bool,
+        ) {
+            let sizes = SizeRange { lowest, highest: lowest + more, mostly_small };
+            let content = Content { seed, sizes, streams: 1 };
+            prop_assert!((lowest..=lowest + more).contains(&content.size(sequence)));
             let payload = Generator::new(content, true).payload(sequence);
             prop_assert!(content.matches(sequence, &payload));
         }

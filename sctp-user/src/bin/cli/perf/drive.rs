@@ -17,6 +17,7 @@ use super::pacer::Pacer;
 use super::schedule::{Next, Plan, Schedule};
 use super::work::Work;
 use crate::cli::node::GRACE;
+use crate::cli::notices::Notices;
 use crate::cli::progress::Counts;
 use crate::cli::signals::Stop;
 
@@ -78,9 +79,10 @@ pub(crate) enum End {
 
 impl Share {
     /// Sends what the plan says and takes what comes, until all is settled.
-    pub(crate) async fn drive<E: Exercise>(&self, exercise: &mut E) -> Result<End> {
+    pub(crate) async fn drive<E: Exercise>(&self, exercise: &mut E, notices: &mut Notices) -> Result<End> {
         Driver {
             share: self,
+            notices,
             generator: Generator::new(self.content, !self.job.work.no_verify),
             schedule: Schedule::new(self.plan, Instant::now()),
             ready: None,
@@ -133,6 +135,7 @@ impl Share {
 /// The state of the loop.
 struct Driver<'a> {
     share: &'a Share,
+    notices: &'a mut Notices,
     generator: Generator,
     schedule: Schedule,
     /// The next message, if it is made but not sent: it is not due yet, or the association has no room.
@@ -247,6 +250,7 @@ impl Driver<'_> {
                 }
                 Err(error) => return Err(self.share.refused(error).await),
             },
+            () = self.notices.next() => {}
             () = pause_until(self.share.pacer.as_ref(), due), if due.is_some() => {}
             () = reach(self.schedule.deadline()), if sending => {}
             () = self.share.job.stop.wished(), if self.interrupted.is_none() => {}

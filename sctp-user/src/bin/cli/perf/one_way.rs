@@ -12,11 +12,12 @@ use super::control::{CONTROL_PPID, Control, Report};
 use super::digest::Digester;
 use super::drive::{End, Exercise, Job, Share};
 use super::outcome::Outcome;
+use crate::cli::notices::Notices;
 
 /// Runs one association's share.
-pub(crate) async fn run(share: &Share) -> Outcome {
+pub(crate) async fn run(share: &Share, notices: &mut Notices) -> Outcome {
     let mut one_way = OneWay::new(share);
-    let result = one_way.run(share).await;
+    let result = one_way.run(share, notices).await;
     let mut outcome = one_way.outcome;
     outcome.digest_sent = one_way.digester.finish();
     match result {
@@ -70,7 +71,7 @@ impl OneWay {
         }
     }
 
-    async fn run(&mut self, share: &Share) -> Result<(End, Report)> {
+    async fn run(&mut self, share: &Share, notices: &mut Notices) -> Result<(End, Report)> {
         let digest = share.job.work.digest_kind();
         say(share, Control::Start { digest }).await?;
         match hear(share)
@@ -84,7 +85,7 @@ impl OneWay {
             Control::Refused(reason) => bail!("the server refuses: {reason}"),
             other => bail!("the server answered the start of a measurement with {other:?}"),
         }
-        let end = share.drive(self).await?;
+        let end = share.drive(self, notices).await?;
         say(share, Control::Finish(self.outcome.sent)).await?;
         let report = loop {
             match hear(share).await.context("no report from the server")? {

@@ -1,11 +1,12 @@
 //! What one association's share of a measurement came to, and how the shares add up.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
 use super::control::Amount;
 use super::digest::{self, Digest};
+use crate::cli::notices::Notice;
 
 /// The result of one association.
 #[derive(Debug)]
@@ -24,6 +25,10 @@ pub(crate) struct Outcome {
     pub(crate) times: Histogram<u64>,
     /// When the first message was sent and the last one received.
     pub(crate) span: Option<(Instant, Instant)>,
+    /// The longest time from one echo to the next.
+    pub(crate) longest_gap: Option<Duration>,
+    /// What the association told besides its messages.
+    pub(crate) notices: Vec<Notice>,
     /// Of what was sent.
     pub(crate) digest_sent: Option<Digest>,
     /// Of what the server received.
@@ -42,6 +47,8 @@ impl Default for Outcome {
             lost: 0,
             times: new_histogram(),
             span: None,
+            longest_gap: None,
+            notices: Vec::new(),
             digest_sent: None,
             digest_received: None,
             failure: None,
@@ -76,6 +83,8 @@ pub(crate) fn total(outcomes: Vec<Outcome>) -> Outcome {
             }
             (one, other) => one.or(other),
         };
+        total.longest_gap = total.longest_gap.max(outcome.longest_gap);
+        total.notices.extend(outcome.notices);
         total.failure = total.failure.or(outcome.failure);
     }
     total
@@ -91,8 +100,6 @@ fn new_histogram() -> Histogram<u64> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn outcome(messages: u64, digest: u8) -> Outcome {
@@ -112,6 +119,7 @@ mod tests {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let (mut one, mut other) = (outcome(3, 1), outcome(4, 2));
+        one.longest_gap = Some(Duration::from_millis(2));
         one.span = Some((at(1), at(5)));
         other.span = Some((at(2), at(6)));
         other.failure = Some(anyhow::anyhow!("lost"));
@@ -119,6 +127,7 @@ mod tests {
         assert_eq!(total.sent, Amount { messages: 7, bytes: 70 });
         assert_eq!((total.verified, total.times.len()), (7, 2));
         assert_eq!(total.span, Some((at(1), at(6))));
+        assert_eq!(total.longest_gap, Some(Duration::from_millis(2)));
         assert_eq!(total.failure.unwrap().to_string(), "lost");
         assert_eq!(total.digest_sent, None, "one association has no digest, so there is none of all");
     }

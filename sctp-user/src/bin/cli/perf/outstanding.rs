@@ -119,7 +119,7 @@ mod tests {
     use crate::cli::values::SizeRange;
 
     fn content(size: usize, streams: u16) -> Content {
-        Content { seed: 1, sizes: SizeRange { lowest: size, highest: size }, streams }
+        Content { seed: 1, sizes: SizeRange { lowest: size, highest: size, mostly_small: false }, streams }
     }
 
     /// `count` messages that wait, and their payloads.

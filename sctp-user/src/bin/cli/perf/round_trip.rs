@@ -10,9 +10,10 @@ use sctp_user::ReceivedMessage;
 use super::drive::{End, Exercise, Job, Share};
 use super::outcome::{LONGEST_TIME, Outcome};
 use super::outstanding::{Echo, Outstanding, Waiting};
+use crate::cli::notices::Notices;
 
 /// Runs one association's share.
-pub(crate) async fn run(share: &Share) -> Outcome {
+pub(crate) async fn run(share: &Share, notices: &mut Notices) -> Outcome {
     let granted = share.association.inbound_streams();
     if granted < share.content.streams {
         let failure = anyhow::anyhow!(
@@ -22,7 +23,7 @@ pub(crate) async fn run(share: &Share) -> Outcome {
         return Outcome { failure: Some(failure), ..Outcome::default() };
     }
     let mut trip = RoundTrips::new(share);
-    let result = share.drive(&mut trip).await;
+    let result = share.drive(&mut trip, notices).await;
     let mut outcome = trip.outcome;
     outcome.lost = trip.outstanding.overtaken() + trip.outstanding.len() as u64;
     outcome.failure = match result {
@@ -95,6 +96,9 @@ impl Exercise for RoundTrips {
         self.outcome.received.add(message.len());
         self.job.counts.count_received(1);
         if let Some((_, last)) = &mut self.outcome.span {
+            // Until the first echo there is no gap but the first round trip.
+            let gap = now.saturating_duration_since(*last);
+            self.outcome.longest_gap = self.outcome.longest_gap.max(Some(gap));
             *last = now;
         }
         match echo {

@@ -10,6 +10,7 @@ use sctp_user::{Association, Message, ReceivedMessage};
 use super::control::{Amount, CONTROL_PPID, Control, Report};
 use super::digest::{DigestKind, Digester};
 use crate::cli::echo::finish;
+use crate::cli::notices::Notices;
 use crate::cli::options::StackOptions;
 use crate::cli::progress;
 use crate::cli::serve::{self, Inbox, Served, ServerOptions};
@@ -37,14 +38,19 @@ pub(crate) async fn run(options: PerfServerOptions) -> Result<()> {
 }
 
 /// Serves one association.
-pub(crate) async fn serve_one(association: Association, stop: Stop) -> Served {
+pub(crate) async fn serve_one(association: Association, mut notices: Notices, stop: Stop) -> Served {
     let mut served = Served::new(&association);
-    let result = serve_until_end(&association, &stop, &mut served).await;
-    served.end(result)
+    let result = serve_until_end(&association, &mut notices, &stop, &mut served).await;
+    served.end(result, notices)
 }
 
-async fn serve_until_end(association: &Association, stop: &Stop, served: &mut Served) -> Result<()> {
-    let mut inbox = Inbox::new(association, stop);
+async fn serve_until_end(
+    association: &Association,
+    notices: &mut Notices,
+    stop: &Stop,
+    served: &mut Served,
+) -> Result<()> {
+    let mut inbox = Inbox::new(association, notices, stop);
     let mut sink: Option<Sink> = None;
     loop {
         let deadline = sink.as_ref().and_then(Sink::deadline);

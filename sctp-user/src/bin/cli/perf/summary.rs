@@ -7,6 +7,7 @@ use hdrhistogram::Histogram;
 use sctp_user::telemetry::{AfXdpSnapshot, AssociationSnapshot, StackSnapshot};
 use serde::Serialize;
 
+use crate::cli::notices::Notice;
 use crate::cli::table;
 
 /// The result of `sctp perf client` and `sctp perf memory`. Its JSON form is the last line of their output with `--json`.
@@ -43,6 +44,10 @@ pub(crate) struct Summary {
     pub(crate) digest_received: Option<String>,
     /// Times from sending a message to its echo; `None` in one-way measurements.
     pub(crate) rtt_us: Option<RoundTrip>,
+    /// The longest time, on any one association, from one echo to the next; `None` in one-way measurements.
+    pub(crate) longest_gap_seconds: Option<f64>,
+    /// What the associations told besides their messages: paths that failed, a peer that restarted.
+    pub(crate) notices: Vec<Notice>,
     /// Counters of the XDP programs on this side; empty where there are none.
     pub(crate) xdp: BTreeMap<String, u64>,
     /// How the stack was bound to its interfaces; `None` in memory.
@@ -187,6 +192,8 @@ mod tests {
             megabytes_per_second: 0.0,
             digest_sent: None,
             digest_received: None,
+            longest_gap_seconds: None,
+            notices: Vec::new(),
             rtt_us: Some(RoundTrip { p50: 50.0, p99: 99.5, p999: 1234.0, max: 2_500_000.0, mean: 60.0 }),
             xdp: BTreeMap::from([("redirected".to_owned(), 1234), ("bad_tag".to_owned(), 0)]),
             af_xdp: None,

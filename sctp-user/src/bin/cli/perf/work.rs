@@ -46,8 +46,9 @@ pub(crate) struct Work {
     #[arg(short, long, value_enum, default_value_t)]
     pub(crate) mode: Mode,
 
-    /// Size of the messages in bytes: one (64, 16Ki), or a range (1-65536) of which every size is equally likely
-    #[arg(short, long, value_name = "N[-M]", default_value = "64")]
+    /// Size of the messages in bytes: one (64, 16Ki), a range of which every size is equally likely (1-65536), or one of which
+    /// every power of two is, so that most are small (1~65536)
+    #[arg(short, long, value_name = "N[-M|~M]", default_value = "64")]
     pub(crate) size: SizeRange,
 
     /// Stop after so many messages (100000, 100k, 1M)
@@ -78,6 +79,15 @@ pub(crate) struct Work {
     /// Send messages unordered (U bit)
     #[arg(long)]
     pub(crate) unordered: bool,
+
+    /// End the associations by ABORT, with this reason for the peer, instead of in order
+    #[arg(long, value_name = "REASON", num_args = 0..=1, require_equals = true, default_missing_value = "done")]
+    pub(crate) abort: Option<String>,
+
+    /// Port to set the association up from; a peer takes an association that comes again from the same port for a restart
+    /// [default: one that is free, from 49152 to 65535]
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) local_port: Option<u16>,
 
     /// Payload protocol identifier of the messages (0 for none, 60 for NGAP …)
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -122,6 +132,9 @@ impl Work {
         }
         if self.count.is_some_and(|count| count < u64::from(self.associations)) {
             bail!("--count is smaller than --associations: each association needs a message at least");
+        }
+        if self.local_port.is_some() && self.associations > 1 {
+            bail!("--local-port is for one association: several to the same peer need a port each, so leave it out");
         }
         if self.rate.is_some_and(|rate| rate.get() < u64::from(self.associations)) {
             bail!("--rate is smaller than --associations: each association needs one message per second at least");
@@ -228,6 +241,10 @@ mod tests {
         assert_eq!(work.digest_kind(), DigestKind::Unordered);
         assert!(matches!(work.goal(), Goal::Messages(100_000)));
         assert_eq!((work.ppid, work.streams, work.progress), (60, 16, ProgressMode::Json));
+        assert_eq!((work.abort.as_deref(), work.local_port), (None, None));
+        assert_eq!(parse("--abort").abort.as_deref(), Some("done"));
+        assert_eq!(parse("--abort=enough").abort.as_deref(), Some("enough"));
+        assert_eq!(parse("--local-port 7").local_port, Some(7));
         assert_eq!(work.timeout, Duration::from_secs(3));
         let counts: Vec<_> = (0..3).map(|index| work.plan(index).count.unwrap()).collect();
         assert_eq!(counts, [33_334, 33_333, 33_333]);
@@ -254,6 +271,7 @@ mod tests {
         assert!(error("--mode stream --window 2").contains("--mode echo"));
         assert!(error("--count 3 --associations 4").contains("--associations"));
         assert!(error("--rate 3 --associations 4").contains("--associations"));
+        assert!(error("--local-port 9 --associations 4").contains("a port each"));
         assert!(error(&format!("--ppid {CONTROL_PPID}")).contains("use another"));
         assert_eq!(parse("--mode ping").window(), Some(1));
         assert_eq!(parse("--mode stream").window(), None);
