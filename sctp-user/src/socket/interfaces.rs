@@ -33,6 +33,11 @@ pub(super) fn open(builder: &StackBuilder, key: [u64; 2]) -> Result<Stack, Build
         ..XdpConfig::new("", steering)
     };
     let (control, xdp_links) = XdpInterfaces::open(&config)?;
+    for name in &builder.interfaces {
+        if let Some(warning) = warn_of_unused_queues(name, receive_queues(name), queues) {
+            tracing::warn!("{warning}");
+        }
+    }
 
     let mut endpoint = builder.endpoint_config();
     let follows = endpoint.addresses.is_empty();
@@ -60,6 +65,19 @@ fn default_workers(builder: &StackBuilder) -> usize {
     let queues = builder.interfaces.iter().map(|name| receive_queues(name).unwrap_or(1)).max();
     let queues = usize::try_from(queues.unwrap_or(1)).unwrap_or(usize::MAX);
     queues.min(builder.queues.unwrap_or(usize::MAX)).clamp(1, cores)
+}
+
+/// What to say where a network interface may deliver packets to queues that are not used: they do not reach the stack, and
+/// associations fail for no reason that can be seen elsewhere.
+fn warn_of_unused_queues(interface: &str, there: Option<u32>, used: Option<u32>) -> Option<String> {
+    let (there, used) = (there?, used?);
+    (used < there).then(|| {
+        format!(
+            "{interface} receives on {there} queues and only {used} of them are used: SCTP packets that arrive on the others are \
+             lost, and peers may seem not to answer. Use all queues, or have the interface use no more than these \
+             (`ethtool -L {interface} combined {used}`)"
+        )
+    })
 }
 
 /// What the workers tell the XDP programs.
@@ -97,5 +115,20 @@ impl Control for XdpControl {
         let addresses = self.control.local_addresses();
         self.control.set_addresses(&addresses)?;
         Ok(addresses)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unused_queues_are_warned_of() {
+        let warning = warn_of_unused_queues("veth1", Some(2), Some(1)).unwrap();
+        assert!(warning.contains("veth1 receives on 2 queues and only 1"), "{warning}");
+        assert!(warning.contains("ethtool -L veth1 combined 1"), "{warning}");
+        assert_eq!(warn_of_unused_queues("veth1", Some(2), Some(2)), None);
+        assert_eq!(warn_of_unused_queues("veth1", Some(2), None), None);
+        assert_eq!(warn_of_unused_queues("lo", None, Some(1)), None);
     }
 }
