@@ -49,10 +49,13 @@ impl Sctp {
         &self.program
     }
 
-    /// A subcommand (`["perf", "client"]`) that will run on the interface of `host`.
+    /// A subcommand (`["perf", "client"]`) that will run on the interfaces of `host`.
     pub fn command(&self, host: &Host, subcommand: &[&str]) -> Command {
         let mut command = host.namespace.command(&self.program);
-        command.args(subcommand).args(["-i", &host.interface]);
+        command.args(subcommand);
+        for port in host.ports() {
+            command.args(["-i", &port.interface]);
+        }
         command
     }
 
@@ -81,7 +84,8 @@ impl Sctp {
     /// # Errors
     /// If none runs there.
     pub fn stats(&self, host: &Host) -> Result<Value> {
-        let mut process = Process::spawn(self.command(host, &["stats"]).arg("--json"))?;
+        let mut command = host.namespace.command(&self.program);
+        let mut process = Process::spawn(command.args(["stats", "-i", &host.interface, "--json"]))?;
         let answer = process.summary(Duration::from_secs(10))?;
         // One object for each stack; there is one.
         Ok(match answer {

@@ -122,6 +122,28 @@ pub(crate) fn packet_socket(interface: u32) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
+/// A packet socket for whoever passes frames on: it does not see what is sent by the interface, and keeps many frames.
+pub(crate) fn relay_socket(interface: u32) -> io::Result<OwnedFd> {
+    let socket = packet_socket(interface)?;
+    let options = [
+        (libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, 1),
+        (libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, RELAY_BUFFER),
+        (libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, RELAY_BUFFER),
+    ];
+    for (level, option, value) in options {
+        let value: libc::c_int = value;
+        // SAFETY: the pointer and the length describe `value`, which lives through the call.
+        check(unsafe {
+            let length = size_of::<libc::c_int>() as libc::socklen_t;
+            libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const value).cast(), length)
+        })?;
+    }
+    Ok(socket)
+}
+
+/// Octets that a relay's socket may hold: thousands of frames, for a machine that does something else just now.
+const RELAY_BUFFER: libc::c_int = 16 << 20;
+
 /// Sends one datagram, or one frame.
 pub(crate) fn send(socket: BorrowedFd<'_>, data: &[u8]) -> io::Result<()> {
     // SAFETY: the pointer and the length describe `data`.

@@ -1,10 +1,10 @@
-//! Two hosts joined by a cable: namespaces with one veth device each.
+//! Two hosts joined by a cable, or by several: namespaces with a veth device for each.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{Namespace, PacketSocket, tool};
+use crate::{Cable, Namespace, PacketSocket, tool};
 
 /// What a pair is made with.
 #[derive(Clone, Debug)]
@@ -13,20 +13,22 @@ pub struct PairConfig {
     pub queues: u16,
     /// Octets of the largest IP packet.
     pub mtu: u32,
+    /// How many cables there are, 1 to 9, each with networks of its own.
+    pub cables: u8,
+    /// Whether the cables can have [faults](crate::Faults): they are slower then, and have one queue.
+    pub faulty: bool,
 }
 
 impl Default for PairConfig {
-    /// One queue, Ethernet's usual MTU.
+    /// One cable without faults, one queue, Ethernet's usual MTU.
     fn default() -> Self {
-        Self { queues: 1, mtu: 1500 }
+        Self { queues: 1, mtu: 1500, cables: 1, faulty: false }
     }
 }
 
-/// One end of a pair.
-#[derive(Debug)]
-pub struct Host {
-    /// The namespace that the interface is in.
-    pub namespace: Namespace,
+/// Where another cable than the first is plugged in.
+#[derive(Clone, Debug)]
+pub struct Port {
     /// Name of the interface.
     pub interface: String,
     /// Its Ethernet address.
@@ -37,15 +39,65 @@ pub struct Host {
     pub ipv6: Ipv6Addr,
 }
 
+impl Port {
+    /// The port of host `number` (1 or 2) at cable `cable`, counted from 0.
+    fn new(number: u8, cable: u8) -> Self {
+        let interface = if cable == 0 { format!("veth{number}") } else { format!("veth{number}-{cable}") };
+        Self {
+            interface,
+            mac: [0x02, 0x5c, 0x7b, 0, cable, number],
+            ipv4: Ipv4Addr::new(10, 77 + cable, 0, number),
+            ipv6: Ipv6Addr::new(0xfd77 + u16::from(cable), 0, 0, 0, 0, 0, 0, number.into()),
+        }
+    }
+
+    /// The Ethernet address as `ip` writes it.
+    fn mac(&self) -> String {
+        self.mac.map(|octet| format!("{octet:02x}")).join(":")
+    }
+
+    /// The address of this family.
+    pub fn address(&self, family: Family) -> IpAddr {
+        match family {
+            Family::Ipv4 => self.ipv4.into(),
+            Family::Ipv6 => self.ipv6.into(),
+        }
+    }
+}
+
+/// One end of a pair.
+#[derive(Debug)]
+pub struct Host {
+    /// The namespace that the interfaces are in.
+    pub namespace: Namespace,
+    /// Name of the first cable's interface.
+    pub interface: String,
+    /// Its Ethernet address.
+    pub mac: [u8; 6],
+    /// Its IPv4 address, in a /24 that the other end is in too.
+    pub ipv4: Ipv4Addr,
+    /// Its IPv6 address, in a /64 that the other end is in too.
+    pub ipv6: Ipv6Addr,
+    /// Where the further cables are plugged in.
+    pub further: Vec<Port>,
+}
+
 impl Host {
-    fn create(label: &str, number: u8) -> Result<Self> {
-        Ok(Self {
-            namespace: Namespace::create(label)?,
-            interface: format!("veth{number}"),
-            mac: [0x02, 0x5c, 0x7b, 0, 0, number],
-            ipv4: Ipv4Addr::new(10, 77, 0, number),
-            ipv6: Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, number.into()),
-        })
+    fn create(label: &str, number: u8, cables: u8) -> Result<Self> {
+        let Port { interface, mac, ipv4, ipv6 } = Port::new(number, 0);
+        let further = (1..cables).map(|cable| Port::new(number, cable)).collect();
+        Ok(Self { namespace: Namespace::create(label)?, interface, mac, ipv4, ipv6, further })
+    }
+
+    /// All ports, that of the first cable first.
+    pub fn ports(&self) -> Vec<Port> {
+        let first = Port { interface: self.interface.clone(), mac: self.mac, ipv4: self.ipv4, ipv6: self.ipv6 };
+        std::iter::once(first).chain(self.further.iter().cloned()).collect()
+    }
+
+    /// All addresses of this family, that of the first cable first.
+    pub fn addresses(&self, family: Family) -> Vec<IpAddr> {
+        self.ports().iter().map(|port| port.address(family)).collect()
     }
 
     /// The address of the family of `like`.
@@ -80,31 +132,34 @@ impl Host {
     }
 
     fn configure(&self, mtu: u32) -> Result<()> {
-        let interface = self.interface.as_str();
-        self.namespace.ip(&["link", "set", interface, "mtu", &mtu.to_string(), "up"])?;
-        self.namespace.ip(&["address", "add", &format!("{}/24", self.ipv4), "dev", interface])?;
-        // Duplicate address detection would keep the address from use for a second.
-        self.namespace.ip(&["address", "add", &format!("{}/64", self.ipv6), "dev", interface, "nodad"])?;
-        self.turn_offloads_off()
-    }
-
-    /// Between the ends of a veth no hardware finishes what a sender left to "offload": XDP would see packets without a
-    /// checksum, and packets glued together.
-    fn turn_offloads_off(&self) -> Result<()> {
-        const OFFLOADS: [&str; 4] = ["tx-checksum-sctp", "tso", "gso", "gro"];
-        let ethtool = |arguments: &[&str]| {
-            let mut command = self.namespace.command("ethtool");
-            tool::run_command(command.args(arguments))
-        };
-        let mut arguments = vec!["-K", self.interface.as_str()];
-        arguments.extend(OFFLOADS.iter().flat_map(|name| [*name, "off"]));
-        ethtool(&arguments)?;
-        let state = ethtool(&["-k", &self.interface])?;
-        let checksum = state.lines().find(|line| line.trim_start().starts_with("tx-checksum-sctp:"));
-        let off = checksum.is_none_or(|line| line.contains(": off"));
-        ensure!(off, "{interface} does not turn SCTP checksum offload off: {checksum:?}", interface = self.interface);
+        for port in self.ports() {
+            let interface = port.interface.as_str();
+            self.namespace.ip(&["link", "set", interface, "mtu", &mtu.to_string(), "up"])?;
+            self.namespace.ip(&["address", "add", &format!("{}/24", port.ipv4), "dev", interface])?;
+            // Duplicate address detection would keep the address from use for a second.
+            self.namespace.ip(&["address", "add", &format!("{}/64", port.ipv6), "dev", interface, "nodad"])?;
+            prepare(&self.namespace, interface)?;
+        }
         Ok(())
     }
+}
+
+/// Makes the end of a veth like that of a cable between machines.
+///
+/// No hardware finishes what a sender left to "offload": XDP would see packets without a checksum, and packets glued together.
+/// And a veth drops what its other end has no room for, unless it has a queue that can wait: then its sender is told to.
+fn prepare(namespace: &Namespace, interface: &str) -> Result<()> {
+    const OFFLOADS: [&str; 4] = ["tx-checksum-sctp", "tso", "gso", "gro"];
+    let run = |program: &str, arguments: &[&str]| tool::run_command(namespace.command(program).args(arguments));
+    let mut arguments = vec!["-K", interface];
+    arguments.extend(OFFLOADS.iter().flat_map(|name| [*name, "off"]));
+    run("ethtool", &arguments)?;
+    let state = run("ethtool", &["-k", interface])?;
+    let checksum = state.lines().find(|line| line.trim_start().starts_with("tx-checksum-sctp:"));
+    let off = checksum.is_none_or(|line| line.contains(": off"));
+    ensure!(off, "{interface} does not turn SCTP checksum offload off: {checksum:?}");
+    run("tc", &["qdisc", "replace", "dev", interface, "root", "pfifo", "limit", "10000"])?;
+    Ok(())
 }
 
 /// IPv4 or IPv6.
@@ -116,41 +171,76 @@ pub enum Family {
     Ipv6,
 }
 
-/// Two hosts and the cable between them.
+/// Two hosts and the cables between them.
 #[derive(Debug)]
 pub struct Pair {
-    /// `veth1`, 10.77.0.1, fd77::1.
+    /// The cables, if they can have faults; else none.
+    // Before the hosts, so that they are taken away before what they are plugged into.
+    pub cables: Vec<Cable>,
+    /// `veth1`, 10.77.0.1, fd77::1; at the second cable `veth1-1`, 10.78.0.1, fd78::1, and so on.
     pub left: Host,
-    /// `veth2`, 10.77.0.2, fd77::2.
+    /// `veth2`, 10.77.0.2, fd77::2; at the second cable `veth2-1`, 10.78.0.2, fd78::2, and so on.
     pub right: Host,
+    /// Where the cables with faults are.
+    _between: Option<Namespace>,
 }
 
 impl Pair {
-    /// Makes two namespaces and joins them; both interfaces are up and have their addresses.
+    /// Makes two namespaces and joins them; all interfaces are up and have their addresses.
     ///
     /// # Errors
-    /// Without root, or without `ip` and `ethtool`.
+    /// Without root, or without `ip`, `tc` and `ethtool`.
     pub fn create(label: &str, config: &PairConfig) -> Result<Self> {
-        let left = Host::create(&format!("{label}-a"), 1)?;
-        let right = Host::create(&format!("{label}-b"), 2)?;
-        let queues = config.queues.to_string();
-        let end = |host: &Host| {
-            let mac = host.mac.map(|octet| format!("{octet:02x}")).join(":");
-            [host.interface.clone(), "netns".into(), host.namespace.name().into(), "address".into(), mac]
-                .into_iter()
-                .chain(["numtxqueues".into(), queues.clone(), "numrxqueues".into(), queues.clone()])
-                .collect::<Vec<String>>()
+        ensure!((1..=9).contains(&config.cables), "{} cables", config.cables);
+        let left = Host::create(&format!("{label}-a"), 1, config.cables)?;
+        let right = Host::create(&format!("{label}-b"), 2, config.cables)?;
+        let between = config.faulty.then(|| Namespace::create(&format!("{label}-c"))).transpose()?;
+        let end = |host: &Host, port: &Port| {
+            let mut words =
+                [&port.interface, "netns", host.namespace.name(), "address", &port.mac()].map(String::from).to_vec();
+            let queues = config.queues.to_string();
+            if !config.faulty {
+                words.extend(["numtxqueues", &queues, "numrxqueues", &queues].map(String::from));
+            }
+            words
         };
-        let mut arguments: Vec<String> = ["link", "add"].map(String::from).into();
-        arguments.extend(end(&left));
-        arguments.extend(["type", "veth", "peer", "name"].map(String::from));
-        arguments.extend(end(&right));
-        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        tool::run("ip", &arguments).context("cannot make a veth pair")?;
+        for (ours, its) in left.ports().iter().zip(&right.ports()) {
+            match &between {
+                None => veth(&end(&left, ours), &end(&right, its))?,
+                Some(between) => {
+                    for (host, port) in [(&left, ours), (&right, its)] {
+                        veth(&end(host, port), &[port.interface.clone(), "netns".into(), between.name().into()])?;
+                    }
+                }
+            }
+        }
         left.configure(config.mtu)?;
         right.configure(config.mtu)?;
-        Ok(Self { left, right })
+        let mut cables = Vec::new();
+        let mtu = config.mtu.to_string();
+        if let Some(between) = &between {
+            for (seed, (ours, its)) in (1..).zip(left.ports().iter().zip(&right.ports())) {
+                for port in [ours, its] {
+                    let interface = port.interface.as_str();
+                    // No addresses, no questions of its own.
+                    let path = format!("/proc/sys/net/ipv6/conf/{interface}/disable_ipv6");
+                    between.run(|| std::fs::write(&path, "1").context(path.clone()))?;
+                    between.ip(&["link", "set", interface, "mtu", &mtu, "promisc", "on", "up"])?;
+                    prepare(between, interface)?;
+                }
+                cables.push(Cable::join(between, [&ours.interface, &its.interface], seed)?);
+            }
+        }
+        Ok(Self { cables, left, right, _between: between })
     }
+}
+
+/// Makes a veth pair; each end is described as `ip link add` wants it.
+fn veth(one: &[String], other: &[String]) -> Result<()> {
+    let words = ["link", "add"].map(String::from).into_iter().chain(one.iter().cloned());
+    let words = words.chain(["type", "veth", "peer", "name"].map(String::from)).chain(other.iter().cloned());
+    let words: Vec<String> = words.collect();
+    tool::run("ip", &words.iter().map(String::as_str).collect::<Vec<_>>()).context("cannot make a veth pair").map(drop)
 }
 
 #[cfg(test)]
@@ -165,7 +255,7 @@ mod tests {
         if !require_root() {
             return;
         }
-        let pair = Pair::create("reach", &PairConfig { queues: 2, mtu: 1400 }).unwrap();
+        let pair = Pair::create("reach", &PairConfig { queues: 2, mtu: 1400, ..PairConfig::default() }).unwrap();
         for family in [Family::Ipv4, Family::Ipv6] {
             let (left, right) = (pair.left.socket_address(family, 0), pair.right.socket_address(family, 0));
             let receiver = pair.right.namespace.run(|| UdpSocket::bind(right)).unwrap();

@@ -120,25 +120,29 @@ impl Guest {
         Ok(guest)
     }
 
-    /// Starts a guest that takes over a host's end of the cable, with the host's Ethernet and IP addresses. What else runs on
+    /// Starts a guest that takes over a host's end of the cables, with the host's Ethernet and IP addresses. What else runs on
     /// the host has no network any more.
     ///
     /// # Errors
     /// As [`Self::boot`].
     pub fn in_place_of(host: &Host) -> Result<Self> {
-        let interface = host.interface.as_str();
-        let mtu = host.namespace.run(|| -> Result<u32> {
-            let path = format!("/proc/sys/net/ipv6/conf/{interface}/disable_ipv6");
-            std::fs::write(&path, "1").context(path)?;
-            let path = format!("/sys/class/net/{interface}/mtu");
-            std::fs::read_to_string(&path).unwrap_or_else(|_| "1500".into()).trim().parse().context(path)
-        })?;
-        host.namespace.ip(&["address", "flush", "dev", interface])?;
-        // Another Ethernet address: what comes for the guest is no business of the machine's own kernel.
-        let other = host.mac.map(|octet| format!("{octet:02x}")).join(":").replacen("02", "06", 1);
-        host.namespace.ip(&["link", "set", interface, "address", &other, "promisc", "on"])?;
-        let addresses = vec![(host.ipv4.into(), 24), (host.ipv6.into(), 64)];
-        Self::boot(&host.namespace, &[Nic { interface: interface.to_owned(), mac: host.mac, mtu, addresses }])
+        let mut nics = Vec::new();
+        for port in host.ports() {
+            let interface = port.interface.as_str();
+            let mtu = host.namespace.run(|| -> Result<u32> {
+                let path = format!("/proc/sys/net/ipv6/conf/{interface}/disable_ipv6");
+                std::fs::write(&path, "1").context(path)?;
+                let path = format!("/sys/class/net/{interface}/mtu");
+                std::fs::read_to_string(&path).unwrap_or_else(|_| "1500".into()).trim().parse().context(path)
+            })?;
+            host.namespace.ip(&["address", "flush", "dev", interface])?;
+            // Another Ethernet address: what comes for the guest is no business of the machine's own kernel.
+            let other = port.mac.map(|octet| format!("{octet:02x}")).join(":").replacen("02", "06", 1);
+            host.namespace.ip(&["link", "set", interface, "address", &other, "promisc", "on"])?;
+            let addresses = vec![(port.ipv4.into(), 24), (port.ipv6.into(), 64)];
+            nics.push(Nic { interface: interface.to_owned(), mac: port.mac, mtu, addresses });
+        }
+        Self::boot(&host.namespace, &nics)
     }
 
     fn configure(&self, name: &str, nic: &Nic) -> Result<()> {

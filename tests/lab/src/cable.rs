@@ -1,0 +1,269 @@
+//! A cable with faults: loses, repeats, delays and reorders frames, or carries none at all, as a test wants it to.
+//!
+//! Many kernels lack `netem`, and what it does to one end of a veth pair it does to one direction. This is a process's own
+//! cable between two network devices: each direction is a thread that takes frames from one packet socket and puts them into
+//! another. It carries what any stack sends, those behind AF_XDP and those inside a guest among them.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use crate::{Namespace, sys};
+
+/// What a cable does to frames, both ways alike. None of it by default.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Faults {
+    /// Share of frames that are lost, 0 to 1. At 1 the cable is cut.
+    pub loss: f64,
+    /// Share of frames that arrive twice.
+    pub duplication: f64,
+    /// Share of frames that come [`Self::LATE`] later than they should, so that others overtake them.
+    pub reordering: f64,
+    /// How long a frame takes.
+    pub delay: Duration,
+    /// Octets of the longest IP packet that is carried; longer ones are lost without a word. `None`: any.
+    pub mtu: Option<usize>,
+}
+
+impl Faults {
+    /// How much later a reordered frame arrives.
+    pub const LATE: Duration = Duration::from_millis(3);
+
+    /// A cable that is cut.
+    pub fn cut() -> Self {
+        Self { loss: 1.0, ..Self::default() }
+    }
+}
+
+/// A cable between two network devices of one namespace. Carries nothing any more when dropped.
+#[derive(Debug)]
+pub struct Cable {
+    shared: Arc<Shared>,
+    directions: Vec<JoinHandle<()>>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    faults: Mutex<Faults>,
+    stopped: AtomicBool,
+    carried: AtomicU64,
+    lost: AtomicU64,
+}
+
+/// How long a direction sleeps before it looks whether the cable was taken away.
+const SLICE: Duration = Duration::from_millis(50);
+
+/// Octets of an Ethernet header, which an MTU does not count.
+const ETHERNET: usize = 14;
+
+impl Cable {
+    /// Joins two devices of a namespace. `seed` decides which frames are met by faults.
+    ///
+    /// # Errors
+    /// If there are no such devices, or without CAP_NET_RAW.
+    pub fn join(namespace: &Namespace, ends: [&str; 2], seed: u64) -> Result<Self> {
+        let shared = Arc::new(Shared::default());
+        let open = |interface: &str| -> Result<OwnedFd> {
+            let open = || sys::relay_socket(sys::interface_index(interface)?);
+            namespace.run(open).with_context(|| format!("packet socket on {interface}"))
+        };
+        let mut directions = Vec::new();
+        for (number, (from, to)) in [(ends[0], ends[1]), (ends[1], ends[0])].into_iter().enumerate() {
+            let (from, to) = (open(from)?, open(to)?);
+            let shared = Arc::clone(&shared);
+            let random = Random(seed ^ (number as u64) << 32);
+            let direction = Direction { from, to, shared, random, waiting: BinaryHeap::new(), order: 0 };
+            directions.push(std::thread::spawn(move || direction.run()));
+        }
+        Ok(Self { shared, directions })
+    }
+
+    /// Has the cable these faults from now on. What is on its way already still arrives.
+    pub fn set(&self, faults: Faults) {
+        *lock(&self.shared.faults) = faults;
+    }
+
+    /// How many frames have been carried, and how many lost.
+    pub fn counts(&self) -> (u64, u64) {
+        (self.shared.carried.load(Ordering::Relaxed), self.shared.lost.load(Ordering::Relaxed))
+    }
+}
+
+impl Drop for Cable {
+    fn drop(&mut self) {
+        self.shared.stopped.store(true, Ordering::Relaxed);
+        for direction in self.directions.drain(..) {
+            // It does not panic; and if it did, the test has lost its cable already.
+            let _ = direction.join();
+        }
+    }
+}
+
+/// One direction of a cable.
+struct Direction {
+    from: OwnedFd,
+    to: OwnedFd,
+    shared: Arc<Shared>,
+    random: Random,
+    /// Frames under way: when they arrive, in which order they came.
+    waiting: BinaryHeap<Reverse<(Instant, u64, Vec<u8>)>>,
+    order: u64,
+}
+
+impl Direction {
+    fn run(mut self) {
+        let mut buffer = vec![0; 1 << 16];
+        while !self.shared.stopped.load(Ordering::Relaxed) {
+            let now = Instant::now();
+            while let Some(Reverse((due, ..))) = self.waiting.peek()
+                && *due <= now
+            {
+                if let Some(Reverse((_, _, frame))) = self.waiting.pop() {
+                    self.deliver(&frame);
+                }
+            }
+            let sleep =
+                self.waiting.peek().map_or(SLICE, |Reverse((due, ..))| due.saturating_duration_since(now).min(SLICE));
+            // Rounded up: a cable that looks again and again takes the time that the stacks need.
+            let milliseconds = i32::try_from(sleep.as_micros().div_ceil(1000)).unwrap_or(1);
+            if !sys::wait_readable(self.from.as_fd(), milliseconds).unwrap_or(false) {
+                continue;
+            }
+            let faults = *lock(&self.shared.faults);
+            while let Ok(length) = sys::receive(self.from.as_fd(), &mut buffer) {
+                self.take(&buffer[..length], &faults);
+            }
+        }
+    }
+
+    fn take(&mut self, frame: &[u8], faults: &Faults) {
+        if faults.mtu.is_some_and(|mtu| frame.len() > mtu + ETHERNET) || self.random.chance(faults.loss) {
+            self.shared.lost.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let copies = if self.random.chance(faults.duplication) { 2 } else { 1 };
+        for _ in 0..copies {
+            let late = if self.random.chance(faults.reordering) { Faults::LATE } else { Duration::ZERO };
+            let delay = faults.delay + late;
+            if delay.is_zero() {
+                self.deliver(frame);
+            } else {
+                self.order += 1;
+                self.waiting.push(Reverse((Instant::now() + delay, self.order, frame.to_vec())));
+            }
+        }
+    }
+
+    fn deliver(&self, frame: &[u8]) {
+        // A full device takes the frame a little later; one that is down never does.
+        for _ in 0..1000 {
+            match sys::send(self.to.as_fd(), frame) {
+                Ok(()) => {
+                    self.shared.carried.fetch_add(1, Ordering::Relaxed);
+                    return;
+                }
+                Err(error)
+                    if error.kind() == io::ErrorKind::WouldBlock || error.raw_os_error() == Some(libc::ENOBUFS) =>
+                {
+                    std::thread::sleep(Duration::from_micros(50));
+                }
+                Err(_) => break,
+            }
+        }
+        self.shared.lost.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// SplitMix64.
+struct Random(u64);
+
+impl Random {
+    fn chance(&mut self, share: f64) -> bool {
+        if share <= 0.0 {
+            return false;
+        }
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut word = self.0;
+        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        word ^= word >> 31;
+        ((word >> 11) as f64) < share * (1_u64 << 53) as f64
+    }
+}
+
+/// No thread panics while it holds the lock.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Pair, PairConfig, require_root};
+
+    #[test]
+    fn chances_are_as_likely_as_they_say() {
+        let mut random = Random(1);
+        let met = (0..100_000).filter(|_| random.chance(0.02)).count();
+        assert!((1700..2300).contains(&met), "{met} of 100000");
+        assert!(!random.chance(0.0) && random.chance(1.0));
+    }
+
+    /// A frame with a number, `length` octets long.
+    fn frame(pair: &Pair, number: u32, length: usize) -> Vec<u8> {
+        let mut frame = [pair.right.mac, pair.left.mac].concat();
+        frame.extend([0x88, 0xb5]); // an EtherType for local experiments
+        frame.extend(number.to_be_bytes());
+        frame.resize(length, 0);
+        frame
+    }
+
+    #[test]
+    fn frames_meet_their_faults() {
+        if !require_root() {
+            return;
+        }
+        let pair = Pair::create("cable", &PairConfig { faulty: true, ..PairConfig::default() }).unwrap();
+        let cable = &pair.cables[0];
+        let (left, right) = (pair.left.packet_socket().unwrap(), pair.right.packet_socket().unwrap());
+        let ours = |candidate: &[u8]| candidate[12..14] == [0x88, 0xb5];
+        let long = Duration::from_secs(5);
+        let exchange = |faults: Faults, count: u32, length: usize| -> Vec<Vec<u8>> {
+            cable.set(faults);
+            (0..count).for_each(|number| left.send(&frame(&pair, number, length)).unwrap());
+            std::thread::sleep(Duration::from_millis(200));
+            cable.set(Faults::default());
+            std::thread::sleep(Duration::from_millis(100));
+            left.send(&frame(&pair, u32::MAX, 60)).unwrap();
+            let mut got = Vec::new();
+            loop {
+                let next = right.receive(long, ours).unwrap().expect("the last frame comes");
+                if next == frame(&pair, u32::MAX, 60) {
+                    return got;
+                }
+                got.push(next);
+            }
+        };
+        let sent: Vec<_> = (0..200).map(|number| frame(&pair, number, 60)).collect();
+        assert_eq!(exchange(Faults::default(), 200, 60), sent);
+        assert_eq!(exchange(Faults::cut(), 200, 60).len(), 0);
+        let some = exchange(Faults { loss: 0.5, ..Faults::default() }, 200, 60).len();
+        assert!((50..150).contains(&some), "{some}");
+        assert_eq!(exchange(Faults { duplication: 1.0, ..Faults::default() }, 200, 60).len(), 400);
+        let late = exchange(Faults { reordering: 0.3, ..Faults::default() }, 200, 60);
+        assert_eq!(late.len(), 200);
+        assert_ne!(late, sent);
+        assert_eq!(exchange(Faults { delay: Duration::from_millis(20), ..Faults::default() }, 200, 60), sent);
+        let mtu = Faults { mtu: Some(1280), ..Faults::default() };
+        assert_eq!((exchange(mtu, 9, 1294).len(), exchange(mtu, 9, 1295).len()), (9, 0));
+        let (carried, lost) = cable.counts();
+        assert!(carried > 1000 && lost > 200, "{carried} {lost}");
+    }
+}
