@@ -5,6 +5,10 @@
 #include <usrsctp.h>
 
 #include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +16,16 @@
 
 struct socket {
 	int descriptor;
+	atomic_bool aborted; /* the association has been ended by ABORT, which closing the socket will send */
+	atomic_bool reading; /* `reader` is in recvmsg(2), or about to be */
+	pthread_t reader;
 };
+
+/* Ends a system call that waits. */
+static void interrupt(int signal_number)
+{
+	(void)signal_number;
+}
 
 static struct socket *wrap(int descriptor)
 {
@@ -20,11 +33,11 @@ static struct socket *wrap(int descriptor)
 
 	if (descriptor < 0)
 		return NULL;
-	socket = malloc(sizeof *socket);
+	socket = calloc(1, sizeof *socket);
 	if (socket == NULL)
 		close(descriptor);
 	else
-		socket->descriptor = descriptor;
+		*socket = (struct socket){ .descriptor = descriptor };
 	return socket;
 }
 
@@ -32,7 +45,10 @@ static struct socket *wrap(int descriptor)
 
 void usrsctp_init(uint16_t udp_port, void *output, void (*debug)(const char *format, ...))
 {
+	struct sigaction action = { .sa_handler = interrupt };
+
 	(void)udp_port, (void)output, (void)debug;
+	sigaction(SIGUSR1, &action, NULL);
 }
 
 int usrsctp_finish(void)
@@ -122,6 +138,37 @@ int usrsctp_bind(struct socket *socket, struct sockaddr *address, socklen_t leng
 	return bind(socket->descriptor, address, length);
 }
 
+static socklen_t packed_length(const struct sockaddr *addresses, int count)
+{
+	const char *at = (const char *)addresses;
+
+	for (int i = 0; i < count; i++) {
+		sa_family_t family;
+
+		memcpy(&family, at, sizeof family);
+		at += family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
+	}
+	return (socklen_t)(at - (const char *)addresses);
+}
+
+int usrsctp_bindx(struct socket *socket, struct sockaddr *addresses, int count, int flags)
+{
+	int option = flags == SCTP_BINDX_ADD_ADDR ? SCTP_SOCKOPT_BINDX_ADD : SCTP_SOCKOPT_BINDX_REM;
+
+	return setsockopt(socket->descriptor, IPPROTO_SCTP, option, addresses, packed_length(addresses, count));
+}
+
+int usrsctp_connectx(struct socket *socket, const struct sockaddr *addresses, int count, sctp_assoc_t *id)
+{
+	int result = setsockopt(socket->descriptor, IPPROTO_SCTP, SCTP_SOCKOPT_CONNECTX, addresses,
+	                        packed_length(addresses, count));
+
+	if (result < 0)
+		return -1;
+	*id = result;
+	return 0;
+}
+
 int usrsctp_listen(struct socket *socket, int backlog)
 {
 	return listen(socket->descriptor, backlog);
@@ -149,8 +196,14 @@ ssize_t usrsctp_recvv(struct socket *socket, void *buffer, size_t room, struct s
 		.msg_name = from, .msg_namelen = *from_length, .msg_iov = &part, .msg_iovlen = 1,
 		.msg_control = &control, .msg_controllen = sizeof control,
 	};
-	ssize_t got = recvmsg(socket->descriptor, &message, *flags);
+	ssize_t got;
 
+	socket->reader = pthread_self();
+	atomic_store(&socket->reading, true);
+	got = atomic_load(&socket->aborted) ? 0 : recvmsg(socket->descriptor, &message, *flags);
+	atomic_store(&socket->reading, false);
+	if (atomic_load(&socket->aborted))
+		return 0;
 	*info_type = SCTP_RECVV_NOINFO;
 	/* A reader that waits while the association ends in order; after an ABORT it would be ECONNRESET. */
 	if (got < 0 && errno == ENOTCONN)
@@ -188,6 +241,20 @@ ssize_t usrsctp_sendv(struct socket *socket, const void *data, size_t length, st
 	if (to != NULL || to_count != 0 || info_type != SCTP_SENDV_SNDINFO || info_length != sizeof(struct sctp_sndinfo)) {
 		errno = EINVAL;
 		return -1;
+	}
+	if ((((const struct sctp_sndinfo *)info)->snd_flags & SCTP_ABORT) != 0) {
+		/* sendmsg(2) takes SCTP_ABORT on one-to-many sockets alone. */
+		struct linger at_once = { .l_onoff = 1, .l_linger = 0 };
+
+		if (setsockopt(socket->descriptor, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once) != 0)
+			return -1;
+		atomic_store(&socket->aborted, true);
+		/* Whoever waits in recvmsg(2) keeps the socket open. Again and again, for it may only be about to wait. */
+		while (atomic_load(&socket->reading)) {
+			pthread_kill(socket->reader, SIGUSR1);
+			usleep(1000);
+		}
+		return (ssize_t)length;
 	}
 	memset(&control, 0, sizeof control);
 	control.header.cmsg_level = IPPROTO_SCTP;

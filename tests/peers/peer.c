@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -171,6 +172,110 @@ struct address address_parse(const char *text, uint16_t port, int family)
 	return address;
 }
 
+void addresses_add(struct addresses *addresses, const char *text, uint16_t port)
+{
+	if (addresses->count == ADDRESSES) {
+		fprintf(stderr, "at most %d addresses\n", ADDRESSES);
+		exit(2);
+	}
+	addresses->address[addresses->count++] = address_parse(text, port, AF_UNSPEC);
+}
+
+int addresses_family(const struct addresses *addresses)
+{
+	for (unsigned i = 0; i < addresses->count; i++)
+		if (addresses->address[i].family == AF_INET6)
+			return AF_INET6;
+	return AF_INET;
+}
+
+/* The addresses one behind the other without gaps, as bindx and connectx want them. */
+static size_t pack(const struct addresses *addresses, unsigned from, uint8_t *packed)
+{
+	size_t length = 0;
+
+	for (unsigned i = from; i < addresses->count; i++) {
+		/* Behind a sockaddr_in6 lies the next address, not the padding of sockaddr_storage. */
+		memcpy(packed + length, &addresses->address[i].storage, addresses->address[i].length);
+		length += addresses->address[i].length;
+	}
+	return length;
+}
+
+static void set_port(struct address *address, uint16_t port)
+{
+	if (address->family == AF_INET)
+		((struct sockaddr_in *)&address->storage)->sin_port = htons(port);
+	else
+		((struct sockaddr_in6 *)&address->storage)->sin6_port = htons(port);
+}
+
+void peer_bind(struct socket *socket, struct addresses *addresses, uint16_t port, int family)
+{
+	struct address any = address_parse(NULL, port, family);
+	struct address *first = addresses->count == 0 ? &any : &addresses->address[0];
+	uint8_t packed[sizeof addresses->address];
+
+	for (unsigned i = 0; i < addresses->count; i++)
+		set_port(&addresses->address[i], port);
+	if (usrsctp_bind(socket, (struct sockaddr *)&first->storage, first->length) != 0)
+		fail("usrsctp_bind");
+	if (addresses->count < 2)
+		return;
+	pack(addresses, 1, packed);
+	if (usrsctp_bindx(socket, (struct sockaddr *)packed, (int)addresses->count - 1, SCTP_BINDX_ADD_ADDR) != 0)
+		fail("usrsctp_bindx");
+}
+
+void peer_connect(struct socket *socket, struct addresses *addresses)
+{
+	uint8_t packed[sizeof addresses->address];
+	sctp_assoc_t id;
+
+	if (addresses->count == 1) {
+		const struct address *peer = &addresses->address[0];
+
+		if (usrsctp_connect(socket, (struct sockaddr *)&peer->storage, peer->length) != 0)
+			fail("usrsctp_connect");
+		return;
+	}
+	pack(addresses, 0, packed);
+	if (usrsctp_connectx(socket, (struct sockaddr *)packed, (int)addresses->count, &id) != 0)
+		fail("usrsctp_connectx");
+}
+
+struct timers timers_parse(const char *text)
+{
+	struct timers timers;
+	unsigned retransmits;
+	char rest;
+
+	if (sscanf(text, "%u/%u/%u/%u/%u%c", &timers.rto_initial, &timers.rto_min, &timers.rto_max, &timers.heartbeat,
+	           &retransmits, &rest) != 5 || retransmits > 255) {
+		fprintf(stderr, "--timers %s: INITIAL/MIN/MAX/HEARTBEAT/RETRANSMITS is wanted\n", text);
+		exit(2);
+	}
+	timers.path_max_retransmits = (uint16_t)retransmits;
+	return timers;
+}
+
+void peer_timers(struct socket *socket, const struct timers *timers)
+{
+	struct sctp_rtoinfo rto = {
+		.srto_initial = timers->rto_initial, .srto_min = timers->rto_min, .srto_max = timers->rto_max,
+	};
+	struct sctp_paddrparams path = { .spp_hbinterval = timers->heartbeat, .spp_pathmaxrxt = timers->path_max_retransmits };
+
+	if (timers->rto_initial + timers->rto_min + timers->rto_max != 0 &&
+	    usrsctp_setsockopt(socket, IPPROTO_SCTP, SCTP_RTOINFO, &rto, sizeof rto) != 0)
+		fail("SCTP_RTOINFO");
+	path.spp_address.ss_family = AF_INET;
+	path.spp_flags = timers->heartbeat == 0 ? 0 : SPP_HB_ENABLE;
+	if (path.spp_flags + path.spp_pathmaxrxt != 0 &&
+	    usrsctp_setsockopt(socket, IPPROTO_SCTP, SCTP_PEER_ADDR_PARAMS, &path, sizeof path) != 0)
+		fail("SCTP_PEER_ADDR_PARAMS");
+}
+
 static void debug(const char *format, ...)
 {
 	va_list arguments;
@@ -192,7 +297,7 @@ void peer_start(void)
 
 struct socket *peer_socket(int family, uint16_t streams)
 {
-	static const uint16_t wanted[] = { SCTP_ASSOC_CHANGE, SCTP_SHUTDOWN_EVENT };
+	static const uint16_t wanted[] = { SCTP_ASSOC_CHANGE, SCTP_SHUTDOWN_EVENT, SCTP_PEER_ADDR_CHANGE };
 	struct socket *socket = usrsctp_socket(family, SOCK_STREAM, IPPROTO_SCTP, NULL, NULL, 0, NULL);
 	struct sctp_initmsg init = { .sinit_num_ostreams = streams, .sinit_max_instreams = 65535 };
 	int on = 1, buffer = SOCKET_BUFFER;
@@ -231,6 +336,33 @@ void reader_free(struct reader *reader)
 	free(reader->buffer);
 }
 
+/* Takes down why the peer has aborted: `data` is its ABORT chunk, or the causes in it alone. */
+static void reader_abort(struct reader *reader, const uint8_t *data, size_t length)
+{
+	enum { ABORT = 6, CHUNK_HEADER = 4, CAUSE_HEADER = 4, USER_INITIATED = 12 };
+	size_t cause_length;
+
+	if (length >= CHUNK_HEADER && data[0] == ABORT && ((size_t)data[2] << 8 | data[3]) <= length) {
+		data += CHUNK_HEADER;
+		length -= CHUNK_HEADER;
+	}
+	if (length < CAUSE_HEADER)
+		return;
+	reader->cause = (uint16_t)(data[0] << 8 | data[1]);
+	cause_length = (size_t)data[2] << 8 | data[3];
+	if (reader->cause != USER_INITIATED || cause_length < CAUSE_HEADER || cause_length > length)
+		return;
+	cause_length -= CAUSE_HEADER;
+	if (cause_length >= sizeof reader->reason)
+		cause_length = sizeof reader->reason - 1;
+	for (size_t i = 0; i < cause_length; i++) {
+		char letter = (char)data[CAUSE_HEADER + i];
+
+		/* It goes into JSON as it is. */
+		reader->reason[i] = letter < ' ' || letter == '"' || letter == '\\' || letter > '~' ? '?' : letter;
+	}
+}
+
 /* A notification says how the association ended before the read that returns 0 does. */
 static void reader_notification(struct reader *reader, const uint8_t *data, size_t length)
 {
@@ -242,14 +374,28 @@ static void reader_notification(struct reader *reader, const uint8_t *data, size
 	case SCTP_SHUTDOWN_EVENT:
 		reader->graceful = true;
 		break;
+	case SCTP_PEER_ADDR_CHANGE:
+		if (notification.sn_paddr_change.spc_state == SCTP_ADDR_UNREACHABLE)
+			reader->paths_lost++;
+		if (notification.sn_paddr_change.spc_state == SCTP_ADDR_AVAILABLE)
+			reader->paths_found++;
+		break;
 	case SCTP_ASSOC_CHANGE:
 		switch (notification.sn_assoc_change.sac_state) {
+		case SCTP_RESTART:
+			reader->restarts++;
+			break;
 		case SCTP_SHUTDOWN_COMP:
 			reader->graceful = true;
+			reader->ended = true;
 			break;
 		case SCTP_COMM_LOST:
 		case SCTP_CANT_STR_ASSOC:
 			reader->lost = true;
+			reader->ended = true;
+			if (length > offsetof(struct sctp_assoc_change, sac_info))
+				reader_abort(reader, data + offsetof(struct sctp_assoc_change, sac_info),
+				             length - offsetof(struct sctp_assoc_change, sac_info));
 			break;
 		}
 		break;
@@ -259,7 +405,7 @@ static void reader_notification(struct reader *reader, const uint8_t *data, size
 ssize_t reader_next(struct reader *reader, struct socket *socket)
 {
 	reader->length = 0;
-	for (;;) {
+	while (!reader->ended) {
 		struct sockaddr_storage from;
 		struct sctp_rcvinfo info;
 		socklen_t from_length = sizeof from, info_length = sizeof info;
@@ -282,13 +428,20 @@ ssize_t reader_next(struct reader *reader, struct socket *socket)
 		}
 		reader->info = info;
 		reader->length += (size_t)got;
-		if ((flags & MSG_EOR) != 0)
+		if ((flags & MSG_EOR) != 0) {
+			double now = seconds_now();
+
+			if (reader->last != 0 && now - reader->last > reader->longest_gap)
+				reader->longest_gap = now - reader->last;
+			reader->last = now;
 			return (ssize_t)reader->length;
+		}
 		if (reader->length == LARGEST_MESSAGE) {
 			errno = EMSGSIZE;
 			return -1;
 		}
 	}
+	return 0;
 }
 
 int peer_send(struct socket *socket, const void *data, size_t length, uint16_t stream, uint32_t ppid, bool unordered)
@@ -316,6 +469,13 @@ int peer_send(struct socket *socket, const void *data, size_t length, uint16_t s
 	}
 }
 
+int peer_abort(struct socket *socket, const char *reason)
+{
+	struct sctp_sndinfo info = { .snd_flags = SCTP_ABORT };
+
+	return usrsctp_sendv(socket, reason, strlen(reason), NULL, 0, &info, sizeof info, SCTP_SENDV_SNDINFO, 0) < 0 ? -1 : 0;
+}
+
 /* ---- the rest ---- */
 
 double seconds_now(void)
@@ -324,6 +484,15 @@ double seconds_now(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
+void print_reader(FILE *out, const struct reader *reader)
+{
+	fprintf(out,
+	        "\"longest_gap_seconds\":%.6f,\"graceful\":%s,\"lost\":%s,\"restarts\":%u,\"paths_lost\":%u,\"paths_found\":%u,"
+	        "\"abort_cause\":%u,\"abort_reason\":\"%s\"",
+	        reader->longest_gap, reader->graceful && !reader->lost ? "true" : "false", reader->lost ? "true" : "false",
+	        reader->restarts, reader->paths_lost, reader->paths_found, reader->cause, reader->reason);
 }
 
 void print_counters(FILE *out)

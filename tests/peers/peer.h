@@ -64,8 +64,42 @@ struct address {
 	int family;
 };
 
+/* Most addresses of one end that are used. */
+#define ADDRESSES 8
+
+/* The addresses of one end of an association, which share a port. */
+struct addresses {
+	struct address address[ADDRESSES];
+	unsigned count;
+};
+
 /* Reads a numeric address; NULL gives the wildcard address of `family`. Ends the program if it cannot be read. */
 struct address address_parse(const char *text, uint16_t port, int family);
+
+/* Adds a numeric address, in the order in which they are to be used. Ends the program if it cannot be read. */
+void addresses_add(struct addresses *addresses, const char *text, uint16_t port);
+
+/* The family of the sockets for these addresses: IPv6 as soon as one of them is. */
+int addresses_family(const struct addresses *addresses);
+
+/* Binds a socket to all these addresses and `port`; to the wildcard address of `family` if there are none. */
+void peer_bind(struct socket *socket, struct addresses *addresses, uint16_t port, int family);
+
+/* Connects to a peer that has these addresses, the first of them first. */
+void peer_connect(struct socket *socket, struct addresses *addresses);
+
+/* Timers of associations to come. */
+struct timers {
+	uint32_t rto_initial, rto_min, rto_max; /* milliseconds; 0: the stack's own */
+	uint32_t heartbeat;                     /* milliseconds; 0: the stack's own */
+	uint16_t path_max_retransmits;          /* 0: the stack's own */
+};
+
+/* Reads "INITIAL/MIN/MAX/HEARTBEAT/RETRANSMITS", all but the last in milliseconds. Ends the program if it cannot be read. */
+struct timers timers_parse(const char *text);
+
+/* Sets them. */
+void peer_timers(struct socket *socket, const struct timers *timers);
 
 /* Starts usrsctp over raw IP sockets. Must come before anything else of it. */
 void peer_start(void);
@@ -80,6 +114,12 @@ struct reader {
 	struct sctp_rcvinfo info;
 	bool graceful;     /* a SHUTDOWN ended the association */
 	bool lost;         /* an ABORT or too many retransmissions ended it */
+	bool ended;        /* the one or the other is over */
+	unsigned restarts; /* how often the peer has set the association up anew */
+	unsigned paths_lost, paths_found; /* how often an address of the peer became unreachable, and reachable again */
+	uint16_t cause;    /* the first cause of the ABORT that ended it; 0: none */
+	char reason[64];   /* its text, if the peer's user gave one */
+	double last, longest_gap; /* seconds: when the last message came, and the longest time between two of them */
 };
 
 void reader_init(struct reader *reader);
@@ -91,10 +131,17 @@ ssize_t reader_next(struct reader *reader, struct socket *socket);
 /* Sends one message and waits for room where there is none. 0, or -1 with errno. */
 int peer_send(struct socket *socket, const void *data, size_t length, uint16_t stream, uint32_t ppid, bool unordered);
 
+/* Ends an association by ABORT, with this reason where the stack lets its user give one. What waits in reader_next() for the
+ * association returns; the ABORT has been sent when the socket is closed. */
+int peer_abort(struct socket *socket, const char *reason);
+
 /* ---- the rest ---- */
 
 /* Seconds of the monotonic clock. */
 double seconds_now(void);
+
+/* Prints how an association went as the members of a JSON object, without the braces. */
+void print_reader(FILE *out, const struct reader *reader);
 
 /* Prints usrsctp's own counters as the members of a JSON object, without the braces. */
 void print_counters(FILE *out);

@@ -2,9 +2,11 @@
  *
  * An SCTP client on usrsctp over raw IP.
  *
- *   usrsctp_client [options] ADDRESS
- *     --port P              port of the server (5001)
- *     --local ADDRESS       bind to this address alone (else to all)
+ *   usrsctp_client [options] ADDRESS...
+ *     --port P              port of the server (5001), which has all these addresses
+ *     --local ADDRESS       bind to this address alone (else to all); may be given several times
+ *     --local-port P        bind to this port: an association that comes again from the same port is a restart
+ *     --timers I/M/X/H/R    RTO initial, minimum and maximum, heartbeat interval (ms), path retransmissions
  *     --mode echo|sink|ping echo: every message must come back; sink: one way; ping: echo with one message outstanding
  *     --count N             messages (0: until --duration)
  *     --duration SECONDS    stop sending after this time
@@ -13,11 +15,12 @@
  *     --window N            at most N messages outstanding in mode echo (256)
  *     --unordered           unordered delivery
  *     --no-verify           do not look at the content of echoes, and send one content for all: for measurements
+ *     --abort REASON        end the association by ABORT, when all is done, instead of SHUTDOWN
  *     --hold                after the handshake print the verification tags, and send only when a line comes on stdin
  *     --timeout SECONDS     gives up after this time (120)
  *
  * The last line of the output is one JSON object. Exit status 0 only if everything was sent, echoed and verified, and the
- * association ended by SHUTDOWN.
+ * association ended by SHUTDOWN (or, with --abort, by ABORT).
  */
 #include "peer.h"
 
@@ -33,8 +36,10 @@ enum mode { MODE_ECHO, MODE_SINK, MODE_PING };
 static const char *const mode_names[] = { "echo", "sink", "ping" };
 
 static struct {
-	const char *peer, *local;
-	uint16_t port, streams;
+	const char *abort;
+	struct addresses local;
+	struct timers timers;
+	uint16_t port, local_port, streams;
 	enum mode mode;
 	uint64_t count, window;
 	double duration;
@@ -67,10 +72,13 @@ static double *round_trips;
 static uint64_t round_trips_kept, round_trips_room;
 static int receive_error;
 
+/* The server. */
+static struct addresses peer;
+
 static void usage(void)
 {
-	fprintf(stderr, "usage: usrsctp_client [--port P] [--local ADDRESS] [--mode echo|sink|ping] [--count N] [--duration S] [--size S]\n"
-	                "                      [--streams N] [--window N] [--unordered] [--no-verify] [--hold] [--timeout S] ADDRESS\n");
+	fprintf(stderr, "usage: usrsctp_client [--port P] [--local ADDRESS]... [--local-port P] [--timers I/M/X/H/R] [--mode echo|sink|ping] [--count N] [--duration S] [--size S]\n"
+	                "                      [--streams N] [--window N] [--unordered] [--no-verify] [--abort REASON] [--hold] [--timeout S] ADDRESS...\n");
 	exit(2);
 }
 
@@ -83,14 +91,18 @@ static void read_options(int count, char **values)
 		{ "streams", required_argument, NULL, 's' },  { "window", required_argument, NULL, 'w' },
 		{ "unordered", no_argument, NULL, 'u' },      { "no-verify", no_argument, NULL, 'V' },
 		{ "hold", no_argument, NULL, 'h' },           { "timeout", required_argument, NULL, 't' },
-		{ NULL, 0, NULL, 0 },
+		{ "abort", required_argument, NULL, 'a' },    { "local-port", required_argument, NULL, 'L' },
+		{ "timers", required_argument, NULL, 'T' },   { NULL, 0, NULL, 0 },
 	};
 	int option;
 
 	while ((option = getopt_long(count, values, "", known, NULL)) != -1) {
 		switch (option) {
 		case 'p': options.port = (uint16_t)number("--port", optarg, 65535); break;
-		case 'l': options.local = optarg; break;
+		case 'l': addresses_add(&options.local, optarg, 0); break;
+		case 'L': options.local_port = (uint16_t)number("--local-port", optarg, 65535); break;
+		case 'T': options.timers = timers_parse(optarg); break;
+		case 'a': options.abort = optarg; break;
 		case 'm':
 			for (options.mode = MODE_ECHO; strcmp(optarg, mode_names[options.mode]) != 0; options.mode++)
 				if (options.mode == MODE_PING)
@@ -111,13 +123,14 @@ static void read_options(int count, char **values)
 		default: usage();
 		}
 	}
-	if (optind + 1 != count || options.streams == 0 || options.window == 0)
+	if (optind >= count || options.streams == 0 || options.window == 0)
 		usage();
 	if (options.count == 0 && options.duration == 0)
 		usage();
 	if (options.mode == MODE_PING)
 		options.window = 1;
-	options.peer = values[optind];
+	for (; optind < count; optind++)
+		addresses_add(&peer, values[optind], options.port);
 }
 
 static void timed_out(int signal_number)
@@ -302,9 +315,17 @@ static void hold(struct socket *socket)
 		fprintf(stderr, "stdin ended\n");
 }
 
+/* Whether closing the socket ends the association at once, by ABORT. */
+static void set_linger(struct socket *socket, bool at_once)
+{
+	struct linger linger = { .l_onoff = at_once, .l_linger = 0 };
+
+	if (usrsctp_setsockopt(socket, SOL_SOCKET, SO_LINGER, &linger, sizeof linger) != 0)
+		fail("SO_LINGER");
+}
+
 int main(int count, char **values)
 {
-	struct address peer;
 	struct socket *socket;
 	struct digest digest;
 	struct sctp_status status;
@@ -323,17 +344,14 @@ int main(int count, char **values)
 	digest_init(&echoed);
 	reader_init(&reader);
 
-	peer = address_parse(options.peer, options.port, AF_INET);
-	socket = peer_socket(peer.family, options.streams);
-	if (options.local != NULL) {
-		struct address local = address_parse(options.local, 0, peer.family);
-
-		if (usrsctp_bind(socket, (struct sockaddr *)&local.storage, local.length) != 0)
-			fail("usrsctp_bind");
-	}
+	socket = peer_socket(addresses_family(&peer), options.streams);
+	peer_timers(socket, &options.timers);
+	/* Killed, it is to be gone at once: a kernel would go on with a graceful end. */
+	set_linger(socket, true);
+	if (options.local.count != 0 || options.local_port != 0)
+		peer_bind(socket, &options.local, options.local_port, addresses_family(&peer));
 	start = seconds_now();
-	if (usrsctp_connect(socket, (struct sockaddr *)&peer.storage, peer.length) != 0)
-		fail("usrsctp_connect");
+	peer_connect(socket, &peer);
 	handshake = seconds_now() - start;
 	memset(&status, 0, sizeof status);
 	if (usrsctp_getsockopt(socket, IPPROTO_SCTP, SCTP_STATUS, &status, &status_length) != 0)
@@ -357,18 +375,20 @@ int main(int count, char **values)
 
 	start = seconds_now();
 	error = send_all(socket, &digest);
-	if (error == 0 && usrsctp_shutdown(socket, SHUT_WR) != 0)
+	if (error == 0 && (options.abort != NULL ? peer_abort(socket, options.abort) : usrsctp_shutdown(socket, SHUT_WR)) != 0)
 		error = errno;
-	/* The receiving thread ends when the peer has acknowledged everything and answered the SHUTDOWN. */
-	if (error == 0)
+	/* The receiving thread ends when the peer has acknowledged everything and answered the SHUTDOWN; after an ABORT at once. */
+	if (error == 0 || error == EPIPE || error == ECONNRESET)
 		pthread_join(receiver, NULL);
 	end = seconds_now();
-	if (error == 0)
+	if (error == 0 && options.abort == NULL)
 		error = receive_error;
+	if (options.abort == NULL)
+		set_linger(socket, false);
 	usrsctp_close(socket);
 
 	qsort(round_trips, round_trips_kept, sizeof *round_trips, compare_doubles);
-	succeeded = error == 0 && mismatched == 0 && reader.graceful && !reader.lost;
+	succeeded = error == 0 && mismatched == 0 && (options.abort != NULL || (reader.graceful && !reader.lost));
 	if (options.mode != MODE_SINK) {
 		succeeded = succeeded && sent == received;
 		if (options.verify) {
@@ -380,13 +400,15 @@ int main(int count, char **values)
 	printf("{\"role\":\"client\",\"mode\":\"%s\",\"succeeded\":%s,\"sent\":%llu,\"bytes\":%llu,\"received\":%llu,\"mismatched\":%llu,"
 	       "\"streams\":%u,\"handshake_seconds\":%.6f,\"seconds\":%.6f,\"messages_per_second\":%.1f,\"megabytes_per_second\":%.3f,"
 	       "\"digest\":\"%016llx\",\"digest_by_stream\":\"%016llx\",\"digest_received\":\"%016llx\","
-	       "\"rtt_us\":{\"p50\":%.1f,\"p99\":%.1f,\"p999\":%.1f,\"max\":%.1f},\"graceful\":%s,\"error\":\"%s\",",
+	       "\"rtt_us\":{\"p50\":%.1f,\"p99\":%.1f,\"p999\":%.1f,\"max\":%.1f},\"error\":\"%s\",",
 	       mode_names[options.mode], succeeded ? "true" : "false", (unsigned long long)sent, (unsigned long long)digest.bytes,
 	       (unsigned long long)received, (unsigned long long)mismatched, options.streams, handshake, end - start,
 	       (double)sent / (end - start), (double)digest.bytes / (end - start) / 1e6,
 	       (unsigned long long)digest.any_order, (unsigned long long)digest_by_stream(&digest),
 	       (unsigned long long)echoed.any_order, microseconds_at(0.5), microseconds_at(0.99), microseconds_at(0.999),
-	       microseconds_at(1), reader.graceful && !reader.lost ? "true" : "false", error == 0 ? "" : strerror(error));
+	       microseconds_at(1), error == 0 ? "" : strerror(error));
+	print_reader(stdout, &reader);
+	printf(",");
 	print_counters(stdout);
 	printf("}\n");
 	fflush(stdout);

@@ -3,7 +3,11 @@
  * An SCTP server on usrsctp over raw IP: sends every message back on the stream it came by, or (--sink) only digests it
  * (with --no-verify not even that: for measurements).
  *
- *   usrsctp_server [--port P] [--local ADDRESS] [--family 4|6] [--streams N] [--sink] [--no-verify] [--associations N]
+ *   usrsctp_server [--port P] [--local ADDRESS]... [--family 4|6] [--streams N] [--sink] [--no-verify] [--associations N]
+ *                  [--abort-after N] [--shutdown-after N] [--timers I/M/X/H/R]
+ *
+ * With --abort-after it ends each association by ABORT when it has had N messages, with --shutdown-after in order. --timers: RTO initial, minimum and maximum,
+ * heartbeat interval (ms), path retransmissions.
  *
  * One usrsctp program per network namespace: its raw sockets see all SCTP packets there are, and it answers ABORT to those
  * that are not its own.
@@ -23,10 +27,11 @@
 
 static struct {
 	uint16_t port, streams;
-	const char *local;
+	struct addresses local;
+	struct timers timers;
 	int family;
 	bool sink, verify;
-	uint64_t associations;
+	uint64_t associations, abort_after, shutdown_after;
 } options = { .port = 5001, .streams = 64, .family = AF_INET, .verify = true };
 
 static pthread_mutex_t ended_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -35,7 +40,8 @@ static uint64_t ended;
 
 static void usage(void)
 {
-	fprintf(stderr, "usage: usrsctp_server [--port P] [--local ADDRESS] [--family 4|6] [--streams N] [--sink] [--no-verify] [--associations N]\n");
+	fprintf(stderr, "usage: usrsctp_server [--port P] [--local ADDRESS]... [--family 4|6] [--streams N] [--sink] [--no-verify] [--associations N]\n"
+	                "                      [--abort-after N] [--shutdown-after N] [--timers I/M/X/H/R]\n");
 	exit(2);
 }
 
@@ -45,14 +51,19 @@ static void read_options(int count, char **values)
 		{ "port", required_argument, NULL, 'p' },  { "local", required_argument, NULL, 'l' },
 		{ "family", required_argument, NULL, 'f' }, { "streams", required_argument, NULL, 's' },
 		{ "sink", no_argument, NULL, 'k' },        { "associations", required_argument, NULL, 'a' },
-		{ "no-verify", no_argument, NULL, 'V' },   { NULL, 0, NULL, 0 },
+		{ "no-verify", no_argument, NULL, 'V' },   { "abort-after", required_argument, NULL, 'A' },
+		{ "timers", required_argument, NULL, 'T' }, { "shutdown-after", required_argument, NULL, 'S' },
+		{ NULL, 0, NULL, 0 },
 	};
 	int option;
 
 	while ((option = getopt_long(count, values, "", known, NULL)) != -1) {
 		switch (option) {
 		case 'p': options.port = (uint16_t)number("--port", optarg, 65535); break;
-		case 'l': options.local = optarg; break;
+		case 'l': addresses_add(&options.local, optarg, options.port); break;
+		case 'S': options.shutdown_after = number("--shutdown-after", optarg, UINT64_MAX); break;
+		case 'T': options.timers = timers_parse(optarg); break;
+		case 'A': options.abort_after = number("--abort-after", optarg, UINT64_MAX); break;
 		case 'f': options.family = number("--family", optarg, 6) == 6 ? AF_INET6 : AF_INET; break;
 		case 's': options.streams = (uint16_t)number("--streams", optarg, 65535); break;
 		case 'V': options.verify = false; break;
@@ -74,6 +85,7 @@ static void *serve(void *argument)
 	double first = 0, last = 0;
 	ssize_t got;
 	int error = 0;
+	bool ending = false;
 
 	reader_init(&reader);
 	digest_init(&digest);
@@ -87,11 +99,22 @@ static void *serve(void *argument)
 			digest.messages++;
 			digest.bytes += reader.length;
 		}
-		if (options.sink)
-			continue;
-		if (peer_send(socket, reader.buffer, reader.length, reader.info.rcv_sid, ntohl(reader.info.rcv_ppid),
+		if (!options.sink && !ending &&
+		    peer_send(socket, reader.buffer, reader.length, reader.info.rcv_sid, ntohl(reader.info.rcv_ppid),
 		              (reader.info.rcv_flags & SCTP_UNORDERED) != 0) != 0) {
 			error = errno;
+			break;
+		}
+		if (options.shutdown_after != 0 && digest.messages == options.shutdown_after) {
+			ending = true;
+			if (usrsctp_shutdown(socket, SHUT_WR) != 0) {
+				error = errno;
+				break;
+			}
+		}
+		if (options.abort_after != 0 && digest.messages == options.abort_after) {
+			if (peer_abort(socket, "enough") != 0)
+				error = errno;
 			break;
 		}
 	}
@@ -101,10 +124,12 @@ static void *serve(void *argument)
 
 	pthread_mutex_lock(&ended_lock);
 	printf("{\"role\":\"server\",\"mode\":\"%s\",\"received\":%llu,\"bytes\":%llu,\"seconds\":%.6f,"
-	       "\"digest\":\"%016llx\",\"digest_by_stream\":\"%016llx\",\"graceful\":%s,\"error\":\"%s\",",
+	       "\"digest\":\"%016llx\",\"digest_by_stream\":\"%016llx\",\"error\":\"%s\",",
 	       options.sink ? "sink" : "echo", (unsigned long long)digest.messages, (unsigned long long)digest.bytes,
 	       last - first, (unsigned long long)digest.any_order, (unsigned long long)digest_by_stream(&digest),
-	       reader.graceful && !reader.lost && error == 0 ? "true" : "false", error == 0 ? "" : strerror(error));
+	       error == 0 ? "" : strerror(error));
+	print_reader(stdout, &reader);
+	printf(",");
 	print_counters(stdout);
 	printf("}\n");
 	fflush(stdout);
@@ -140,16 +165,16 @@ static void *accept_all(void *argument)
 int main(int count, char **values)
 {
 	struct socket *listener;
-	struct address address;
 	pthread_t acceptor;
 
 	read_options(count, values);
 	signal(SIGPIPE, SIG_IGN);
 	peer_start();
-	address = address_parse(options.local, options.port, options.family);
-	listener = peer_socket(address.family, options.streams);
-	if (usrsctp_bind(listener, (struct sockaddr *)&address.storage, address.length) != 0)
-		fail("usrsctp_bind");
+	if (options.local.count != 0)
+		options.family = addresses_family(&options.local);
+	listener = peer_socket(options.family, options.streams);
+	peer_timers(listener, &options.timers);
+	peer_bind(listener, &options.local, options.port, options.family);
 	if (usrsctp_listen(listener, 128) != 0)
 		fail("usrsctp_listen");
 	printf("listening on port %u\n", options.port);

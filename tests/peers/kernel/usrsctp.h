@@ -55,11 +55,14 @@ struct socket *usrsctp_socket(int family, int type, int protocol, void *receive,
 int usrsctp_setsockopt(struct socket *socket, int level, int option, const void *value, socklen_t length);
 int usrsctp_getsockopt(struct socket *socket, int level, int option, void *value, socklen_t *length);
 int usrsctp_bind(struct socket *socket, struct sockaddr *address, socklen_t length);
+int usrsctp_bindx(struct socket *socket, struct sockaddr *addresses, int count, int flags);
+int usrsctp_connectx(struct socket *socket, const struct sockaddr *addresses, int count, sctp_assoc_t *id);
 int usrsctp_listen(struct socket *socket, int backlog);
 struct socket *usrsctp_accept(struct socket *socket, struct sockaddr *address, socklen_t *length);
 int usrsctp_connect(struct socket *socket, struct sockaddr *address, socklen_t length);
 ssize_t usrsctp_recvv(struct socket *socket, void *buffer, size_t room, struct sockaddr *from, socklen_t *from_length,
                       void *info, socklen_t *info_length, unsigned *info_type, int *flags);
+/* SCTP_ABORT ends the association, but the kernel's one-to-one sockets take no reason: the text is left out. */
 ssize_t usrsctp_sendv(struct socket *socket, const void *data, size_t length, struct sockaddr *to, int to_count, void *info,
                       socklen_t info_length, unsigned info_type, int flags);
 int usrsctp_shutdown(struct socket *socket, int how);
