@@ -1,11 +1,14 @@
 //! Tests of several crates together; what they share.
 //!
 //! * `lab_*`: our stack on both ends of a cable, driven by the `sctp` command.
-//! * `usrsctp_*`: the same against usrsctp, a stack that nobody here wrote.
+//! * `usrsctp_*`, `kernel_*`: the same against usrsctp and the Linux kernel, stacks that nobody here wrote.
+//! * `foreign_*`: what both of them are put through in the same way: ends, restarts, faults, several paths.
 //! * `datapath_*`: AF_XDP sockets on TAP devices and veth pairs.
 //! * `xdp_program*`: the XDP program, run by the kernel on frames that the test gives it.
 //!
 //! Most need root; they say so and do not run without it, and fail in CI (`sctp_lab::require_root`).
+
+pub mod foreign;
 
 use std::time::Duration;
 
@@ -44,7 +47,15 @@ impl Lab {
     /// # Errors
     /// If the command cannot be built or the hosts cannot be made.
     pub fn new(label: &str, queues: u16) -> Result<Self> {
-        Ok(Self { sctp: Sctp::build()?, pair: Pair::create(label, &PairConfig { queues, ..PairConfig::default() })? })
+        Self::with(label, &PairConfig { queues, ..PairConfig::default() })
+    }
+
+    /// Makes it with other cables.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with(label: &str, config: &PairConfig) -> Result<Self> {
+        Ok(Self { sctp: Sctp::build()?, pair: Pair::create(label, config)? })
     }
 
     /// Starts our server on the right.

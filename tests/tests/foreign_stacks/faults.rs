@@ -1,0 +1,67 @@
+//! Loss, repetition, delay and reordering: nothing of it is seen by the applications. Idle associations stay up.
+
+use std::time::Duration;
+
+use sctp_lab::veth::Family;
+use sctp_lab::{Faults, Process};
+use sctp_tests::foreign::{Foreign, Stack, sound};
+use sctp_tests::{LONG, PORT, stop};
+
+const TROUBLE: Faults =
+    Faults { loss: 0.02, duplication: 0.02, reordering: 0.05, delay: Duration::from_millis(1), mtu: None };
+
+const MESSAGES: [&str; 8] = ["--count", "1500", "--size", "1~32768", "--streams", "4", "--window", "64"];
+
+/// Our client over a bad network.
+fn ours_survives_trouble(foreign: &Foreign, family: Family) {
+    let mut server = foreign.serve(family, &["--associations", "1"]).unwrap();
+    foreign.cable().set(TROUBLE);
+    let client = foreign.our_client(family, &[&["--mode", "echo"], &MESSAGES[..]].concat()).unwrap().summary(LONG);
+    foreign.cable().set(Faults::default());
+    sound(&client.unwrap()).unwrap();
+    let server = server.summary(LONG).unwrap();
+    assert_eq!((&server["received"], &server["graceful"]), (&1500.into(), &true.into()), "{server}");
+    assert_eq!(server["checksum_errors"], 0, "{server}");
+}
+
+/// The peer's client over a bad network.
+fn its_survives_trouble(foreign: &Foreign, family: Family) {
+    let server = foreign.serve_ours(&[]).unwrap();
+    foreign.cable().set(TROUBLE);
+    let client = foreign.client_summary(family, &MESSAGES);
+    foreign.cable().set(Faults::default());
+    assert_eq!(client.unwrap()["received"], 1500);
+    let server = stop(server).unwrap().summary().unwrap();
+    assert_eq!((&server["received"], &server["failed"]), (&1500.into(), &0.into()), "{server}");
+    let (_, lost) = foreign.cable().counts();
+    assert!(lost > 50, "the cable has lost {lost} frames");
+}
+
+/// An association that is idle: heartbeats go both ways and are answered, the round trip is known.
+fn an_idle_association_stays(foreign: &Foreign, family: Family) {
+    // Heartbeats every 300 ms, on top of RTOs of 120 ms and their jitter.
+    let options = ["--sink", "--associations", "1", "--timers", "120/120/500/300/2"];
+    let mut server = foreign.serve(family, &options).unwrap();
+    let mut send = foreign.sctp().command(&foreign.lab.pair.left, &["send"]);
+    send.args(["--profile", "ran"]).arg(foreign.lab.pair.right.socket_address(family, PORT).to_string());
+    let mut send = Process::spawn(&mut send).unwrap();
+    send.write_line("hello").unwrap();
+    let association = foreign
+        .our_association(|association| {
+            let counters = &association["counters"];
+            counters["heartbeats_acknowledged"].as_u64() >= Some(2)
+                && counters["heartbeats_received"].as_u64().is_none_or(|count| count >= 2)
+        })
+        .unwrap();
+    let path = &association["paths"][0];
+    assert_eq!((&path["state"], &path["errors"]), (&"active".into(), &0.into()), "{association}");
+    assert!(path["srtt_us"].is_u64(), "{association}");
+    send.write_line("still there").unwrap();
+    send.signal(libc::SIGINT).unwrap();
+    send.wait(LONG).unwrap();
+    let server = server.summary(LONG).unwrap();
+    assert_eq!((&server["received"], &server["lost"]), (&2.into(), &false.into()), "{server}");
+    assert_eq!((&server["paths_lost"], &server["graceful"]), (&0.into(), &true.into()), "{server}");
+}
+
+super::rows!("flt", crate::faulty(), [ours_survives_trouble, its_survives_trouble, an_idle_association_stays]);
