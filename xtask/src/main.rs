@@ -8,6 +8,7 @@ mod bench;
 mod cargo;
 mod demo;
 mod deploy;
+mod fuzz;
 mod lab;
 mod rfc;
 mod setup;
@@ -45,6 +46,8 @@ enum Task {
     Rfc(rfc::Options),
     /// Runs random worlds of the simulated network, as many as you like, on all cores.
     Soak(soak::Options),
+    /// Fuzzes parsers, whole associations, cookies and set-ups.
+    Fuzz(fuzz::Options),
     /// Measures our stack and usrsctp on the same cable.
     Bench(bench::Options),
     /// Installs the `sctp` command here or on another machine.
@@ -79,6 +82,7 @@ fn run(task: Task) -> Result<()> {
         Task::Test(options) => test::run(&options),
         Task::Rfc(options) => rfc::run(&options),
         Task::Soak(options) => soak::run(&options),
+        Task::Fuzz(options) => fuzz::run(&options),
         Task::Bench(options) => bench::run(&options),
         Task::Deploy(options) => deploy::run(&options),
     }

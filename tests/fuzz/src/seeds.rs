@@ -178,7 +178,7 @@ fn sealed(mut packet: Vec<u8>) -> Vec<u8> {
     packet
 }
 
-fn write(target: &str, name: &str, bytes: &[u8]) {
+pub(crate) fn write(target: &str, name: &str, bytes: &[u8]) {
     let path = directory(target).join(name);
     if fs::read(&path).ok().as_deref() != Some(bytes) {
         fs::create_dir_all(directory(target)).expect("a directory for the seeds");
@@ -186,7 +186,7 @@ fn write(target: &str, name: &str, bytes: &[u8]) {
     }
 }
 
-fn directory(target: &str) -> PathBuf {
+pub(crate) fn directory(target: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds").join(target)
 }
 
