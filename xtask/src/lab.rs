@@ -30,7 +30,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let sctp = Sctp::build()?;
     let (server, client) = (peer::usrsctp_server()?, peer::usrsctp_client()?);
     sctp_lab::sweep()?;
-    let pair = Pair::create("lab", &PairConfig { queues: options.queues, mtu: options.mtu })?;
+    let pair = Pair::create("lab", &PairConfig { queues: options.queues, mtu: options.mtu, ..PairConfig::default() })?;
 
     let sctp = sctp.program().display();
     let (left, right) = (&pair.left, &pair.right);

@@ -70,7 +70,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         println!("removed {leftover}, which a run that crashed had left");
     }
 
-    let pair = Pair::create("demo", &PairConfig { queues: options.queues, mtu: options.mtu })?;
+    let pair = Pair::create("demo", &PairConfig { queues: options.queues, mtu: options.mtu, ..PairConfig::default() })?;
     println!("Two hosts, joined by a veth pair with {} queues each:", options.queues);
     for host in [&pair.left, &pair.right] {
         let (namespace, interface) = (host.namespace.name(), &host.interface);
