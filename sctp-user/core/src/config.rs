@@ -159,6 +159,8 @@ pub struct AssociationConfig {
     ///
     /// A peer that overruns its window, or that sends tiny messages which cost more memory than they carry, can occupy at
     /// most twice as much before its packets are dropped.
+    //= RFC 9260 §3.3.2: "During the life of the association, this buffer space SHOULD NOT be reduced"
+    //= RFC 9260 §3.3.3: "During the life of the association, this buffer space SHOULD NOT be reduced"
     pub receive_buffer: usize,
     /// How far the receive buffer may grow, in bytes: to twice of what the application takes in a round trip, so that the window is
     /// never what limits a peer on a long fat path. It does not shrink, for a window once announced must not be taken back. 0,

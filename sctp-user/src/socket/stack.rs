@@ -107,6 +107,7 @@ impl Stack {
 
     /// Ends every association gracefully, for at most `grace`, aborts what is left, and stops the
     /// workers. Nothing can be begun any more.
+    //= RFC 9260 §9: "An endpoint SHOULD terminate its association when it exits from service."
     pub async fn close(&self, grace: Duration) {
         let shared = self.shared.clone();
         for mailbox in shared.mailboxes() {

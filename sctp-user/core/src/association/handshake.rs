@@ -281,14 +281,19 @@ impl Association {
             Ok(parameters) => parameters,
             Err(bad) => {
                 let reason = CloseReason::ProtocolViolation { what: "INIT ACK with parameters that cannot be used" };
-                bad.with_cause(|cause| self.abort_with(&[cause], reason, cx));
+                //= RFC 9260 §5.1.2: "The ABORT chunk SHOULD be sent to the source IP address from which the last peer
+                //= packet was received."
+                self.farewell = bad.with_cause(|cause| self.abort_packet(source, init.initiate_tag, false, &[cause]));
+                self.close(reason, cx);
                 return;
             }
         };
         let Some(cookie) = parameters.cookie else {
             let missing = MissingParameters::new(&[ParameterType::STATE_COOKIE]);
             let reason = CloseReason::ProtocolViolation { what: "INIT ACK without a State Cookie" };
-            self.abort_with(&[Cause::MissingMandatoryParameter(missing)], reason, cx);
+            let cause = Cause::MissingMandatoryParameter(missing);
+            self.farewell = self.abort_packet(source, init.initiate_tag, false, &[cause]);
+            self.close(reason, cx);
             return;
         };
 
@@ -310,6 +315,7 @@ impl Association {
         self.paths.set_primary(path);
 
         //= RFC 9260 §5.1.1: "the endpoint MUST use MIS outbound streams"
+        //= RFC 9260 §5.1.1: "each endpoint MUST perform the following check"
         self.outbound_streams = self.config.outbound_streams.min(init.inbound_streams);
         self.inbound_streams = init.outbound_streams.min(self.config.max_inbound_streams);
         let refused = self.sender.queue.limit_streams(self.outbound_streams);
@@ -461,7 +467,7 @@ impl Association {
                 //= RFC 9260 §5.2.4: "it MUST NOT set up a new association but instead resend the SHUTDOWN ACK chunk and
                 //= send an ERROR chunk"
                 if matches!(self.state, State::ShutdownAckSent(_)) {
-                    let at = self.paths.find(source).unwrap_or_else(|| self.paths.for_data());
+                    let at = self.reply_path(source);
                     self.queue_control(at, Control::ShutdownAck);
                     self.queue_error(at, Cause::CookieReceivedWhileShuttingDown);
                     return false;
@@ -512,6 +518,8 @@ impl Association {
         self.ecn = (cookie.flags & flags::ECN != 0).then(Box::default);
         self.receiver.restart(cookie.peer_initial_tsn, &self.config);
         // "the only CONFIRMED address is the address to which the packet containing the INIT ACK chunk was sent" (§5.4).
+        //= RFC 9260 §3.3.2.1.2: "the endpoint receiving the INIT chunk MUST use the source address associated with the
+        //= received IP datagram as its sole destination address"
         if let Some(at) = self.add_path(cookie.source, PathState::Active, now) {
             self.paths.set_state(at, PathState::Active);
             if !self.bound {

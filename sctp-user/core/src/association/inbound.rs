@@ -7,11 +7,9 @@ use bytes::{Bytes, BytesMut};
 use super::receiver::{PacketSummary, Received};
 use super::state::State;
 use super::{Association, Context, Control};
-use crate::answer::{Answer, encode};
+use crate::answer::encode;
 use crate::event::Event;
-use crate::wire::{
-    Abort, Cause, CauseCode, Chunk, ChunkError, ChunkType, CommonHeader, Data, ErrorChunk, InitError, Packet, RawChunk,
-};
+use crate::wire::{Cause, CauseCode, Chunk, ChunkError, ChunkType, Data, ErrorChunk, InitError, Packet, RawChunk};
 use crate::{CloseReason, Ecn, PayloadSource};
 
 /// Most bytes of something not recognized that are sent back.
@@ -76,7 +74,7 @@ impl Association {
             let is_full = packet.bytes().len() >= self.paths.max_packet(at) / 2;
             self.receiver.end_packet(summary, is_full, at, cx.now, &self.config);
             self.receiver.tune(cx.now, self.paths[at].rtt.srtt(), &self.config);
-            self.answer_data_with_shutdown(at, cx);
+            self.answer_data_with_shutdown(self.reply_path(source), cx);
         }
     }
 
@@ -93,12 +91,12 @@ impl Association {
             // Most chunks are DATA: they need not become a `Chunk`, which has room for the largest.
             return match Data::parse(raw) {
                 Ok(data) => self.handle_data(&data, payload, source, summary, cx),
-                Err(error) => self.handle_malformed(error, cx),
+                Err(error) => self.handle_malformed(error, source, cx),
             };
         }
         let chunk = match Chunk::parse(raw) {
             Ok(chunk) => chunk,
-            Err(error) => return self.handle_malformed(error, cx),
+            Err(error) => return self.handle_malformed(error, source, cx),
         };
         self.stats.control_chunks_received += 1;
         match chunk {
@@ -136,7 +134,7 @@ impl Association {
             Chunk::Unknown(raw) => {
                 let action = raw.unknown_action();
                 if action.report {
-                    let at = self.paths.find(source).unwrap_or_else(|| self.paths.for_data());
+                    let at = self.reply_path(source);
                     self.queue_error(at, Cause::UnrecognizedChunkType(&raw.bytes[..raw.bytes.len().min(MAX_REPORTED)]));
                 }
                 if action.stop {
@@ -181,7 +179,7 @@ impl Association {
             //= RFC 9260 §6.5: "it SHOULD acknowledge the reception of the DATA chunk following the normal procedure,
             //= immediately send an ERROR chunk"
             Ok(Received::InvalidStream) => {
-                let at = self.paths.find(source).unwrap_or_else(|| self.paths.for_data());
+                let at = self.reply_path(source);
                 self.queue_error(at, Cause::InvalidStreamIdentifier { stream: data.header.stream });
             }
             Err(what) => {
@@ -237,7 +235,7 @@ impl Association {
     }
 
     /// A chunk that cannot be read. Some are answered.
-    fn handle_malformed(&mut self, error: ChunkError, cx: &mut Context<'_>) -> Walk {
+    fn handle_malformed(&mut self, error: ChunkError, source: IpAddr, cx: &mut Context<'_>) -> Walk {
         self.stats.malformed_packets += 1;
         match error {
             //= RFC 9260 §6.2: "it SHOULD send an ABORT chunk with a "No User Data" error cause"
@@ -247,7 +245,7 @@ impl Association {
                 Walk::Stop
             }
             ChunkError::Init { chunk_type: ChunkType::INIT_ACK, error, .. } => {
-                self.handle_bad_init_ack(error, cx);
+                self.handle_bad_init_ack(error, source, cx);
                 Walk::Stop
             }
             // Its length was good, so the next chunk is where it should be.
@@ -255,33 +253,31 @@ impl Association {
         }
     }
 
-    /// An INIT ACK with a mandatory field out of its range: in COOKIE-WAIT the end (§3.3.3).
-    fn handle_bad_init_ack(&mut self, error: InitError, cx: &mut Context<'_>) {
+    /// An INIT ACK with a mandatory field out of its range: in COOKIE-WAIT the end, save for a window that is too small (§3.3.3).
+    fn handle_bad_init_ack(&mut self, error: InitError, source: IpAddr, cx: &mut Context<'_>) {
         if !matches!(self.state, State::CookieWait(_)) {
             return;
         }
         let reason = CloseReason::ProtocolViolation { what: "INIT ACK with a mandatory field out of its range" };
-        //= RFC 9260 §3.3.3: "with the OS value set to 0, it MUST destroy the TCB and SHOULD send an ABORT chunk"
-        //= RFC 9260 §3.3.3: "with the MIS value set to 0, it MUST destroy the TCB and SHOULD send an ABORT chunk"
-        match error.initiate_tag() {
-            Some(tag) => {
-                self.peer_tag = tag;
-                self.abort_with(&[Cause::InvalidMandatoryParameter], reason, cx);
+        let cause = Cause::InvalidMandatoryParameter;
+        match error {
+            //= RFC 9260 §3.3.3: "A receiver of an INIT ACK chunk with the a_rwnd value set to a value smaller than 1500 MUST
+            //= discard the packet, SHOULD send a packet in response containing an ABORT chunk and using the Initiate Tag as
+            //= the Verification Tag, and MUST NOT change the state of any existing association."
+            InitError::WindowTooSmall { initiate_tag, .. } => {
+                self.farewell = self.abort_packet(source, initiate_tag, false, &[cause]);
             }
-            None => {
-                // There is no tag to use but our own, reflected.
-                let path = &self.paths[self.paths.for_data()];
-                //= RFC 9260 §3.3.3: "with the Initiate Tag set to 0, it MUST destroy the TCB and SHOULD send an ABORT
-                //= chunk with the T bit set"
-                let header = CommonHeader { verification_tag: self.local_tag, ..self.header() };
-                let abort = Answer::new(
-                    (path.source, path.address),
-                    header,
-                    &Abort { tag_reflected: true, causes: [Cause::InvalidMandatoryParameter][..].into() },
-                    self.limits.checksum,
-                    self.limits.max_packet(),
-                );
-                self.farewell = abort.map(Box::new);
+            //= RFC 9260 §3.3.3: "with the OS value set to 0, it MUST destroy the TCB and SHOULD send an ABORT chunk"
+            //= RFC 9260 §3.3.3: "with the MIS value set to 0, it MUST destroy the TCB and SHOULD send an ABORT chunk"
+            InitError::NoOutboundStreams { initiate_tag } | InitError::NoInboundStreams { initiate_tag } => {
+                self.farewell = self.abort_packet(source, initiate_tag, false, &[cause]);
+                self.close(reason, cx);
+            }
+            // There is no tag to use but our own, reflected.
+            //= RFC 9260 §3.3.3: "with the Initiate Tag set to 0, it MUST destroy the TCB and SHOULD send an ABORT chunk with
+            //= the T bit set"
+            InitError::ZeroInitiateTag => {
+                self.farewell = self.abort_packet(source, self.local_tag, true, &[cause]);
                 self.close(reason, cx);
             }
         }
@@ -292,6 +288,11 @@ impl Association {
         //= RFC 9260 §8.5.1: "The receiver of an ABORT chunk MUST accept the packet if the Verification Tag field of the
         //= packet matches its own tag and the T bit is not set OR if it is set to its Peer's Tag and the T bit is set"
         if reflected { self.peer_tag != 0 && tag == self.peer_tag } else { tag == self.local_tag }
+    }
+
+    /// Where an answer to a packet from `source` goes (§6.4): back, unless that address is not verified yet (§5.4).
+    pub(super) fn reply_path(&self, source: IpAddr) -> usize {
+        self.paths.find(source).filter(|at| self.paths[*at].is_confirmed()).unwrap_or_else(|| self.paths.for_data())
     }
 
     /// Has an ERROR with one cause sent.

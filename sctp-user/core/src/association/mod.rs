@@ -52,7 +52,7 @@ use crate::event::{Event, PathInfo, PathState};
 use crate::path::{Path, Paths};
 use crate::serial::Tsn;
 use crate::time::Instant;
-use crate::wire::Checksum;
+use crate::wire::{Checksum, padded};
 use crate::{AssociationId, AssociationState, AssociationStats, EcnStats, Message, ReceivedMessage, SendError};
 
 pub(crate) use self::handshake::{NewAssociation, PeerParameters, in_scope, is_unicast};
@@ -60,6 +60,10 @@ pub(crate) use self::inbound::Inbound;
 
 /// Most control chunks that wait to be sent. A peer that provokes more (HEARTBEATs, unknown chunks) is not answered for a while.
 const MAX_CONTROL: usize = 64;
+
+/// Bytes that replies leave free in their packet: the common header, the small control chunks that may come first, and a SACK with
+/// Duplicate TSNs; its Gap Ack Blocks take what is left.
+const BESIDE_REPLIES: usize = 12 + 24 + 16 + 4 * 16;
 
 /// One association, to look at. Actions go by the [`Endpoint`](crate::Endpoint) and the association's id.
 #[derive(Debug)]
@@ -101,7 +105,7 @@ pub struct Association {
     receiver: Receiver,
     /// Control chunks that wait, in the order in which they go.
     control: VecDeque<QueuedControl>,
-    /// What is still to be said after the end: ABORT, SHUTDOWN COMPLETE.
+    /// What is still to be said in a packet of its own: ABORT, SHUTDOWN COMPLETE, mostly after the end.
     farewell: Option<Box<Answer>>,
     stats: AssociationStats,
 }
@@ -157,6 +161,8 @@ impl EventQueue {
 #[derive(Debug)]
 struct QueuedControl {
     path: usize,
+    /// Number of the packet that was received last: what was provoked by the same packet has the same.
+    packet: u64,
     chunk: Control,
 }
 
@@ -473,11 +479,28 @@ impl Association {
                 //= RFC 9260 §5.1.5: "however, the COOKIE ACK chunk MUST be the first chunk in the SCTP packet"
                 //= RFC 9260 §5.1.5: "if the SACK chunk is bundled with the COOKIE ACK chunk, the COOKIE ACK chunk MUST
                 //= appear first in the SCTP packet"
-                self.control.push_front(QueuedControl { path, chunk });
+                self.control.push_front(QueuedControl { path, packet: self.stats.packets_received, chunk });
             }
-            _ if self.control.len() < MAX_CONTROL => self.control.push_back(QueuedControl { path, chunk }),
+            Control::Encoded(ref reply) if !self.has_space_for(reply.len(), path) => {}
+            _ if self.control.len() < MAX_CONTROL => {
+                self.control.push_back(QueuedControl { path, packet: self.stats.packets_received, chunk });
+            }
             _ => {}
         }
+    }
+
+    /// Whether a reply to the packet in hand fits the packet that those before it go in, beside a SACK. One alone is always sent.
+    //= RFC 9260 §12.4: "When an SCTP implementation receives a packet containing multiple control or DATA chunks and the
+    //= processing of the packet would result in sending multiple chunks in response, the sender of the response chunk(s)
+    //= MUST NOT send more than one packet containing chunks other than DATA chunks."
+    fn has_space_for(&self, len: usize, path: usize) -> bool {
+        let same = |queued: &&QueuedControl| queued.packet == self.stats.packets_received;
+        let length = |queued: &QueuedControl| match &queued.chunk {
+            Control::Encoded(reply) => padded(reply.len()),
+            _ => 0,
+        };
+        let before: usize = self.control.iter().filter(same).map(length).sum();
+        before == 0 || before + padded(len) + BESIDE_REPLIES <= self.paths.max_packet(path)
     }
 
     /// Reports messages that were not sent.

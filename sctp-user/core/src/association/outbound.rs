@@ -59,7 +59,7 @@ impl Association {
         loop {
             // Without control chunks it is known already whether there is DATA for the path.
             let (path, with_data) = match self.control.front() {
-                Some(QueuedControl { path, chunk: Control::PathMtuProbe }) => {
+                Some(QueuedControl { path, chunk: Control::PathMtuProbe, .. }) => {
                     let path = *path;
                     self.control.pop_front();
                     if let Some(transmit) = self.write_probe(path, now, buf) {

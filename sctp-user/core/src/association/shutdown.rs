@@ -36,7 +36,7 @@ impl Association {
     pub(crate) fn repeat_shutdown_ack(&mut self, source: IpAddr) {
         //= RFC 9260 §9.2: "it SHOULD discard the INIT chunk and retransmit the SHUTDOWN ACK chunk"
         if matches!(self.state, State::ShutdownAckSent(_)) {
-            let at = self.paths.find(source).unwrap_or_else(|| self.paths.for_data());
+            let at = self.reply_path(source);
             self.queue_control(at, Control::ShutdownAck);
         }
     }
@@ -86,7 +86,7 @@ impl Association {
 
     /// SHUTDOWN (§9.2).
     pub(super) fn handle_shutdown(&mut self, shutdown: Shutdown, source: IpAddr, cx: &mut Context<'_>) {
-        let at = self.paths.find(source).unwrap_or_else(|| self.paths.for_data());
+        let at = self.reply_path(source);
         match self.state {
             State::Established | State::ShutdownPending => {
                 self.state = State::ShutdownReceived;
@@ -115,7 +115,7 @@ impl Association {
         if !matches!(self.state, State::ShutdownSent(_) | State::ShutdownAckSent(_)) {
             return;
         }
-        let at = self.paths.find(source).unwrap_or_else(|| self.paths.for_data());
+        let at = self.reply_path(source);
         let path = &self.paths[at];
         //= RFC 9260 §3.3.13: "This chunk MUST be used to acknowledge the receipt of the SHUTDOWN ACK chunk at the
         //= completion of the shutdown process"
@@ -180,12 +180,11 @@ impl Association {
         self.receiver.sack.due = gaps;
         self.receiver.sack.pending = gaps;
         self.receiver.sack.timer = None;
-        // "The reception of any packet from its peer … SHOULD clear the endpoint's retransmission count and restart the T2-shutdown
-        // timer". T5 keeps running.
         //= RFC 9260 §9.2: "the SHUTDOWN chunk sender MUST immediately respond to each received packet containing one or
         //= more DATA chunks with a SHUTDOWN chunk and restart the T2-shutdown timer"
         //= RFC 9260 §4: "In the SHUTDOWN-SENT state, the endpoint MUST acknowledge any received DATA chunks without
         //= delay."
+        // T5 keeps running.
         self.state = State::ShutdownSent(self.closing(Some(closing), cx));
         if !self.control.iter().any(|queued| matches!(queued.chunk, Control::Shutdown)) {
             self.queue_control(at, Control::Shutdown);
@@ -195,21 +194,33 @@ impl Association {
     /// Ends the association with an ABORT, if the peer's tag is known, so that there is somebody to tell.
     pub(super) fn abort_with(&mut self, causes: &[Cause<'_>], reason: CloseReason, cx: &mut Context<'_>) {
         if self.peer_tag != 0 {
-            let path = &self.paths[self.paths.for_data()];
-            let addresses = (path.source, path.address);
-            let abort = |causes| {
-                //= RFC 9260 §9.1: "When an endpoint decides to abort an existing association, it MUST send an ABORT
-                //= chunk to its peer endpoint."
-                //= RFC 9260 §9.1: "The sender MUST fill in the peer's Verification Tag in the outbound packet and MUST
-                //= NOT bundle any DATA chunk with the ABORT chunk."
-                //= RFC 9260 §8.5.1: "The endpoint MUST always fill in the Verification Tag field of the outbound packet
-                //= with the destination endpoint's tag value if it is known."
-                let chunk = Abort { tag_reflected: false, causes };
-                Answer::new(addresses, self.header(), &chunk, self.limits.checksum, self.limits.max_packet())
-            };
-            self.farewell = abort(CauseList::new(causes)).or_else(|| abort(CauseList::EMPTY)).map(Box::new);
+            //= RFC 9260 §9.1: "When an endpoint decides to abort an existing association, it MUST send an ABORT chunk to its
+            //= peer endpoint."
+            //= RFC 9260 §8.5.1: "The endpoint MUST always fill in the Verification Tag field of the outbound packet with the
+            //= destination endpoint's tag value if it is known."
+            let peer = self.paths[self.paths.for_data()].address;
+            self.farewell = self.abort_packet(peer, self.peer_tag, false, causes);
         }
         self.close(reason, cx);
+    }
+
+    /// A packet with an ABORT for one of the peer's addresses; without the causes if they have no space.
+    pub(super) fn abort_packet(
+        &self,
+        peer: IpAddr,
+        verification_tag: u32,
+        tag_reflected: bool,
+        causes: &[Cause<'_>],
+    ) -> Option<Box<Answer>> {
+        let source = self.paths.find(peer).and_then(|at| self.paths[at].source);
+        //= RFC 9260 §9.1: "The sender MUST fill in the peer's Verification Tag in the outbound packet and MUST NOT bundle any
+        //= DATA chunk with the ABORT chunk."
+        let header = CommonHeader { verification_tag, ..self.header() };
+        let abort = |causes| {
+            let chunk = Abort { tag_reflected, causes };
+            Answer::new((source, peer), header, &chunk, self.limits.checksum, self.limits.max_packet())
+        };
+        abort(CauseList::new(causes)).or_else(|| abort(CauseList::EMPTY)).map(Box::new)
     }
 
     /// The association has ended.

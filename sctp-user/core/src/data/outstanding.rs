@@ -181,6 +181,8 @@ pub(crate) struct Outstanding {
 impl Outstanding {
     /// `initial` is our Initial TSN: the first that will be sent.
     pub(crate) fn new(initial: Tsn, paths: usize) -> Self {
+        //= RFC 9260 §5.1: "each endpoint MUST set its internal Cumulative TSN Ack Point to the value of its transmitted
+        //= Initial TSN minus one"
         let cumulative = initial.previous();
         Self {
             cumulative,

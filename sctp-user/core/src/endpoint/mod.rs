@@ -438,15 +438,15 @@ impl Endpoint {
     fn after(&mut self, slot: u32, now: Instant) {
         self.table.sync(slot);
         let Some(live) = self.table.live_mut(slot) else { return };
+        if let Some(farewell) = live.association.take_farewell() {
+            self.answers.push_back(farewell);
+        }
         if !live.association.is_closed() {
             if !live.dirty {
                 live.dirty = true;
                 self.dirty.push_back(slot);
             }
             return;
-        }
-        if let Some(farewell) = live.association.take_farewell() {
-            self.answers.push_back(farewell);
         }
         if live.association.is_accepted()
             && let Some(listener) = self.listeners.get_mut(&live.association.local_port())

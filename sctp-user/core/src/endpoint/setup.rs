@@ -94,6 +94,7 @@ impl Endpoint {
         let own = Own {
             config: Arc::clone(&listener.config),
             local_tag: self.draw_tag(packet.destination_port),
+            //= RFC 9260 §3.3.3: "the Initial TSN SHOULD be set to a random value in that range"
             initial_tsn: Tsn(self.rng.next_u32()),
             //= RFC 9260 §5.2.2: "For a normal association INIT chunk (i.e., the endpoint is in the CLOSED state), the
             //= Tie-Tags MUST be set to 0"
@@ -362,7 +363,9 @@ impl Endpoint {
             let init_ack = InitAck(Init {
                 initiate_tag: local_tag,
                 a_rwnd: u32::try_from(config.receive_buffer).unwrap_or(u32::MAX),
-                outbound_streams: config.outbound_streams,
+                //= RFC 9260 §3.3.3: "The value of 0 MUST NOT be used, and the value MUST NOT be greater than the MIS value
+                //= sent in the INIT chunk."
+                outbound_streams: config.outbound_streams.min(init.inbound_streams),
                 inbound_streams: config.max_inbound_streams,
                 initial_tsn,
                 parameters: ParameterList::new(&list),

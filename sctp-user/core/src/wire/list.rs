@@ -122,6 +122,9 @@ impl<'a, T: ListItem<'a>> List<'a, T> {
             Source::Wire { bytes, .. } => out.bytes(bytes),
             Source::Items(items) => {
                 for item in items {
+                    //= RFC 9260 §3.2.1: "The total length of a parameter (including Parameter Type, Parameter Length,
+                    //= and Parameter Value fields) MUST be a multiple of 4 bytes."
+                    //= RFC 9260 §3.2.1: "A sender MUST NOT pad with more than 3 bytes."
                     out.align();
                     item.emit(out);
                 }
@@ -210,6 +213,8 @@ mod tests {
     const ITEMS: [Parameter<'_>; 3] =
         [Parameter::StateCookie(b"12345"), Parameter::EcnCapable, Parameter::StateCookie(b"1")];
 
+    //= test RFC 9260 §3.2.1: "The total length of a parameter (including Parameter Type, Parameter Length, and
+    //= Parameter Value fields) MUST be a multiple of 4 bytes."
     #[test]
     fn the_same_from_the_wire_and_from_items() {
         let items = ParameterList::new(&ITEMS);

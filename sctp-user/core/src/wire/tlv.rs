@@ -103,6 +103,7 @@ impl<'a> Iterator for Tlvs<'a> {
             return self.fail(TlvError::LengthBeyondEnd { offset, length, available });
         };
         // The padding of the last one may be absent.
+        //= RFC 9260 §3.2.1: "The receiver MUST ignore the padding bytes."
         let step = padded(bytes.len());
         self.rest = rest.get(step..).unwrap_or_default();
         self.offset += step;
