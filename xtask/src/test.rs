@@ -12,6 +12,7 @@ use tabled::builder::Builder;
 use tabled::settings::Style;
 
 use crate::cargo::{self, cargo};
+use crate::rfc;
 use crate::setup::{self, Purpose};
 
 /// What to test.
@@ -32,6 +33,8 @@ pub(crate) struct Options {
 enum Part {
     /// Formatting.
     Format,
+    /// Each MUST of RFC 9260 is met, or there is a reason.
+    Rfc,
     /// The XDP program compiles for its target.
     Ebpf,
     /// Lints, as errors.
@@ -101,6 +104,7 @@ impl Part {
     fn run(self, options: &Options, not_run: &Path) -> Result<()> {
         match self {
             Self::Format => cargo::run(&mut cargo(&["fmt", "--all", "--check"])),
+            Self::Rfc => rfc::check(),
             Self::Ebpf => cargo::build_object().map(drop),
             Self::Lint => {
                 let mut clippy = cargo(&["clippy", "--all-targets"]);

@@ -14,6 +14,8 @@ pub(crate) enum Kind {
     Application,
     /// Binds those that do what we do not do: an option not offered, or a permission not used.
     Inapplicable,
+    /// Binds us, and we meet it up to a limit of ours.
+    Limited,
     /// Binds us, and we do not meet it.
     Unmet,
 }
@@ -36,6 +38,7 @@ impl fmt::Display for Kind {
             Self::Others => "others",
             Self::Application => "application",
             Self::Inapplicable => "inapplicable",
+            Self::Limited => "limited",
             Self::Unmet => "unmet",
         })
     }
@@ -118,7 +121,7 @@ mod tests {
         for (text, error) in [
             ("    reason", "line 1: a reason for nothing"),
             ("others §15.*\nunmet §6: \"x\"\n    y", "line 1: give the reason on an indented line below"),
-            ("nobody §15.*\n    y", "line 1: the kind is none of others, application, inapplicable, unmet"),
+            ("nobody §15.*\n    y", "line 1: the kind is none of others, application, inapplicable, limited, unmet"),
             ("others §15\n    y", "line 1: quote one requirement, or end with `.*` for all"),
             ("others §15: MUST\n    y", "line 1: the quotation stands in quotation marks"),
             ("others 15", "line 1: neither `kind §section: \"quotation\"` nor an indented reason"),

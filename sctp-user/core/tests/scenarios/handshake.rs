@@ -333,6 +333,7 @@ fn a_duplicate_cookie_echo_makes_no_second_association() {
 /// RFC 9260 §5.1.1: each side sends on no more streams than the other takes.
 //= test RFC 9260 §5.1.1: "the endpoint MUST use MIS outbound streams"
 //= test RFC 9260 §5.1.1: "the sender of the chunk MUST indicate the number of outbound streams (OS) it wishes to have"
+//= test RFC 9260 §5.1.1: "each endpoint MUST perform the following check"
 #[test]
 fn streams_are_negotiated_down() {
     let config = |outbound_streams, max_inbound_streams| {

@@ -15,6 +15,7 @@ mod hostile;
 mod path_mtu;
 mod paths;
 mod paths_failing;
+mod rfc_data;
 mod rfc_replies;
 mod setup_tables;
 mod spent_cookies;

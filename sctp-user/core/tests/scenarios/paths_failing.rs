@@ -167,6 +167,8 @@ fn a_potentially_failed_path_is_probed_once_per_rto() {
 }
 
 /// §8.1: HEARTBEATs that fail on a path without DATA end no association, however many.
+//= test RFC 9260 §8.1: "Unacknowledged HEARTBEAT chunks observed on paths different from the path currently used for
+//= data transfer SHOULD NOT increment the association error counter"
 #[test]
 fn probes_of_a_dead_path_do_not_end_the_association() {
     let mut at = Networks::new("dead_path_probed", &chatter(AssociationConfig::ran(), 3000), v4);
@@ -329,6 +331,8 @@ fn heartbeats_of_a_path_can_be_changed() {
     at.world.finish();
 }
 
+//= test RFC 9260 §5.4: "The number of packets containing HEARTBEAT chunks sent at each RTO SHOULD be limited by the
+//= 'HB.Max.Burst' parameter."
 #[test]
 fn addresses_are_verified_a_few_at_a_time() {
     let plan = Plan::with_config(AssociationConfig { heartbeat_max_burst: 2, ..AssociationConfig::default() });

@@ -74,6 +74,9 @@ const BEFORE_SHUTDOWN_ACK: [AssociationState; 4] = [
 
 // INIT (§5.2.1, §5.2.2, §9.2).
 
+//= test RFC 9260 §5.2.1: "Upon receipt of an INIT chunk in the COOKIE-WAIT state, an endpoint MUST respond with an INIT
+//= ACK chunk using the same parameters"
+//= test RFC 9260 §5.2.1: "When responding, the following rules MUST be applied:"
 #[test]
 fn init_in_cookie_wait_is_answered_with_the_tag_that_was_sent() {
     let mut forger = Forger::connecting("init_in_cookie_wait");
@@ -86,6 +89,11 @@ fn init_in_cookie_wait_is_answered_with_the_tag_that_was_sent() {
     forger.finish();
 }
 
+//= test RFC 9260 §5.2.1: "then the entire INIT chunk MUST be discarded, and the state of the existing association
+//= SHOULD NOT be changed"
+//= test RFC 9260 §5.2.1: "An ABORT chunk SHOULD be sent in a response"
+//= test RFC 9260 §5.2.1: "Upon receipt of an INIT chunk in the COOKIE-ECHOED state, an endpoint MUST respond with an
+//= INIT ACK chunk using the same parameters"
 #[test]
 fn init_in_cookie_echoed_is_answered_unless_it_adds_addresses() {
     let mut forger = echoing("init_in_cookie_echoed");
@@ -99,6 +107,10 @@ fn init_in_cookie_echoed_is_answered_unless_it_adds_addresses() {
     forger.finish();
 }
 
+//= test RFC 9260 §5.2.2: "And the INIT ACK chunk MUST contain a new Initiate Tag"
+//= test RFC 9260 §5.2.2: "the existing association, including its current state, and the corresponding TCB MUST NOT be
+//= changed"
+//= test RFC 9260 §5.2.2: "The error SHOULD list the addresses that were added to the restarting association."
 #[test]
 fn init_in_later_states_is_answered_with_a_new_tag() {
     for state in BEFORE_SHUTDOWN_ACK {
@@ -121,6 +133,7 @@ fn init_in_later_states_is_answered_with_a_new_tag() {
     }
 }
 
+//= test RFC 9260 §9.2: "it SHOULD discard the INIT chunk and retransmit the SHUTDOWN ACK chunk"
 #[test]
 fn init_in_shutdown_ack_sent_is_answered_with_shutdown_ack() {
     let mut forger = in_state(AssociationState::ShutdownAckSent);
@@ -133,6 +146,7 @@ fn init_in_shutdown_ack_sent_is_answered_with_shutdown_ack() {
 
 // COOKIE ECHO (§5.2.4, table 12).
 
+//= test RFC 9260 §5.2.4: "A RESTART notification SHOULD be sent to the ULP"
 #[test]
 fn row_x_x_m_m_restarts_in_any_state_before_shutdown_ack() {
     for state in BEFORE_SHUTDOWN_ACK {
@@ -147,6 +161,8 @@ fn row_x_x_m_m_restarts_in_any_state_before_shutdown_ack() {
     }
 }
 
+//= test RFC 9260 §5.2.4: "it MUST NOT set up a new association but instead resend the SHUTDOWN ACK chunk and send an
+//= ERROR chunk"
 #[test]
 fn row_x_x_m_m_does_not_restart_what_is_shutting_down() {
     let mut forger = Forger::established("cookie_while_shutting_down");
@@ -167,6 +183,8 @@ fn row_x_x_m_m_does_not_restart_what_is_shutting_down() {
     forger.finish();
 }
 
+//= test RFC 9260 §5.2.4: "The endpoint SHOULD stay in or enter the ESTABLISHED state, but it MUST update its peer's
+//= Verification Tag from the State Cookie"
 #[test]
 fn rows_m_0_and_m_x_take_the_peers_new_tag() {
     // COOKIE-WAIT: the peer's tag is not known. COOKIE-ECHOED: it is another one.
@@ -185,6 +203,7 @@ fn rows_m_0_and_m_x_take_the_peers_new_tag() {
     }
 }
 
+//= test RFC 9260 §5.2.4: "the endpoint SHOULD enter the ESTABLISHED state if it is in the COOKIE-ECHOED state"
 #[test]
 fn row_m_m_establishes_what_was_echoing() {
     let mut forger = echoing("row_m_m");
@@ -199,6 +218,7 @@ fn row_m_m_establishes_what_was_echoing() {
     forger.finish();
 }
 
+//= test RFC 9260 §5.2.4: "For any case not shown in Table 12, the cookie SHOULD be silently discarded."
 #[test]
 fn cookies_that_are_in_no_row_are_discarded_silently() {
     let mut forger = Forger::new("cookies_in_no_row");
@@ -225,6 +245,9 @@ fn cookies_that_are_in_no_row_are_discarded_silently() {
 
 // INIT ACK, COOKIE ACK (§5.2.3, §5.2.5).
 
+//= test RFC 9260 §5.2.3: "the endpoint SHOULD discard the INIT ACK chunk"
+//= test RFC 9260 §3.3.3: "or COOKIE-WAIT, it SHOULD be discarded silently"
+//= test RFC 9260 §5.2.5: "an endpoint SHOULD silently discard a received COOKIE ACK chunk"
 #[test]
 fn an_init_ack_or_cookie_ack_that_nobody_waits_for_is_discarded() {
     let ack = [Parameter::StateCookie(b"another")];
