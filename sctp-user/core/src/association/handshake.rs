@@ -410,7 +410,7 @@ impl Association {
         self.queue_control(path, Control::Init);
     }
 
-    /// T1-cookie: the COOKIE ECHO again, with whatever DATA it had, or no more (§5.1.4).
+    /// T1-cookie: the COOKIE ECHO again, once with whatever DATA it had, then alone, or no more (§5.1.4).
     pub(super) fn t1_cookie_expired(&mut self, cx: &mut Context<'_>) {
         let limit = self.config.max_init_retransmits;
         let State::CookieEchoed(echoed) = &mut self.state else { return };

@@ -194,6 +194,7 @@ impl Association {
         if bundle != Bundle::Closed {
             let with_cookie = bundle == Bundle::CookieEcho;
             let with_data = match with_cookie {
+                true if self.cookie_echo_goes_alone() => false,
                 true => self.sender.outstanding.has_lost() || !self.sender.queue.is_empty(),
                 false => with_data.unwrap_or_else(|| self.data_path(now) == Some(path)),
             };
@@ -291,6 +292,11 @@ impl Association {
             //= 6.3."
             wait.t1 = Some(now + backed_off(&self.config, wait.retransmissions));
         }
+    }
+
+    /// A COOKIE ECHO that got lost twice in company may be too large with it for the path, of which nothing is known yet.
+    fn cookie_echo_goes_alone(&self) -> bool {
+        matches!(&self.state, State::CookieEchoed(echoed) if echoed.retransmissions > 1)
     }
 
     /// COOKIE ECHO, and what is to be said about the INIT ACK (§5.1.4).

@@ -164,3 +164,16 @@ fn unreachable_hosts_and_protocols() {
     assert!(told(&world, 0, |event| *event == closed).is_some());
     isolate(&mut world);
 }
+
+/// DATA that makes the COOKIE ECHO's packet too large for the path does not keep the association from coming up.
+#[test]
+fn a_narrow_path_does_not_stop_the_handshake() {
+    let client = Plan { messages: 3, sizes: Sizes::Fixed(4000), early: true, ..Plan::manual() };
+    let mut world = pair("narrow_handshake", client, Plan::manual());
+    world.mesh(CLIENT, SERVER, &LinkConfig { mtu: 1300, ..LinkConfig::with_delay(DELAY) });
+    world.connect(0);
+    world.run_for(SECOND * 60);
+    assert_eq!(world.sides.len(), 2, "the server has accepted");
+    assert_eq!(world.sides[1].received, 3);
+    world.finish();
+}
