@@ -34,6 +34,8 @@ pub(crate) struct LinkConfig {
     pub(crate) mark_anyway: f64,
     /// Largest IP packet that passes.
     pub(crate) mtu: usize,
+    /// Probability that the sender of a larger one is told by ICMP.
+    pub(crate) tells_mtu: f64,
     /// From when to when the link is cut: what is sent then is lost.
     pub(crate) cuts: Vec<(Instant, Instant)>,
 }
@@ -115,6 +117,7 @@ impl Default for LinkConfig {
             corrupt: 0.0,
             mark_anyway: 0.0,
             mtu: 1500,
+            tells_mtu: 0.0,
             cuts: Vec::new(),
         }
     }

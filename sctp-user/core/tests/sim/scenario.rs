@@ -27,6 +27,8 @@ struct Mood {
     sleeps: bool,
     /// Clocks leap ahead.
     leaps: bool,
+    /// Links carry less than their ends think.
+    narrows: bool,
     injections: bool,
 }
 
@@ -90,6 +92,7 @@ pub(crate) fn build(seed: u64, profile: Option<Profile>) -> World {
         cuts: random.chance(0.25),
         sleeps: random.chance(0.1),
         leaps: random.chance(0.1),
+        narrows: random.chance(0.15),
         injections: random.chance(0.2),
     };
     world.harsh = mood.may_kill();
@@ -99,8 +102,9 @@ pub(crate) fn build(seed: u64, profile: Option<Profile>) -> World {
     let nodes = if random.chance(0.8) { 2 } else { random.within(2..=4) } as usize;
     for node in 0..nodes {
         let addresses = families.iter().enumerate().map(|(index, v4)| address(node, index, *v4)).collect();
-        let max_packet = *random.pick(&[1480, 1480, 1480, 1460, 1232, 1480]);
-        world.node_with(EndpointConfig { addresses, max_packet, ..EndpointConfig::default() });
+        let max_packet = *random.pick(&[1480, 1480, 1480, 1460, 1232, 8960]);
+        let buffer_memory = *random.pick(&[256 << 20, 50_000, 0]);
+        world.node_with(EndpointConfig { addresses, max_packet, buffer_memory, ..EndpointConfig::default() });
     }
     // Every address reaches every other, or each only those in its own network.
     let apart = random.chance(0.4);
@@ -119,6 +123,10 @@ pub(crate) fn build(seed: u64, profile: Option<Profile>) -> World {
         let own = if alike { character } else { LinkCharacter::draw(&mut random, mood.harsh) };
         *config = own.link(&mut random);
         config.mtu = character.mtu;
+        if mood.narrows {
+            config.mtu = *random.pick(&[1280, 1300, 1400, 1500]);
+            config.tells_mtu = *random.pick(&[0.0, 0.5, 1.0]);
+        }
     }
 
     let conversations = if random.chance(0.7) { 1 } else { random.within(2..=4) } as usize;
@@ -223,13 +231,14 @@ impl LinkCharacter {
             corrupt: self.corrupt,
             mark_anyway: self.mark_anyway,
             mtu: self.mtu,
+            tells_mtu: 0.0,
             cuts: Vec::new(),
         }
     }
 }
 
 fn plan(random: &mut Random, profile: &AssociationConfig, mood: &Mood) -> Plan {
-    let config = settings(random, profile, mood.may_kill());
+    let config = settings(random, profile, mood);
     let longest = if random.chance(0.7) { 20_000 } else { config.max_message_size };
     let messages = if random.chance(0.15) { 0 } else { random.within(1..=120) as u32 };
     let sizes = if random.chance(0.7) { Sizes::Mixed(longest) } else { Sizes::Fixed(random.within(1..=3000) as usize) };
@@ -261,7 +270,8 @@ fn plan(random: &mut Random, profile: &AssociationConfig, mood: &Mood) -> Plan {
     }
 }
 
-fn settings(random: &mut Random, profile: &AssociationConfig, mortal: bool) -> AssociationConfig {
+fn settings(random: &mut Random, profile: &AssociationConfig, mood: &Mood) -> AssociationConfig {
+    let mortal = mood.may_kill();
     let mut config = profile.clone();
     if !mortal {
         // A network that gets everything through in the end must not be given up.
@@ -288,6 +298,17 @@ fn settings(random: &mut Random, profile: &AssociationConfig, mortal: bool) -> A
         config.scheduler = *random.pick(&[StreamScheduler::FirstCome, StreamScheduler::RoundRobin]);
         config.max_burst = random.within(1..=8) as u32;
         config.path_mtu = *random.pick(&[576, 800, 1280, 1500]);
+        config.max_path_mtu = random.chance(0.3).then(|| *random.pick(&[1500, 9000]));
+        // Who does not look for the PMTU must be right about it.
+        config.path_mtu_discovery = mood.narrows || random.chance(0.8);
+        config.potentially_failed_max_retransmits = random.chance(0.5).then(|| random.below(3) as u32);
+        if random.chance(0.3) {
+            let least = config.potentially_failed_max_retransmits.unwrap_or(config.path_max_retransmits);
+            config.primary_switchover_max_retransmits = Some(least + random.below(3) as u32);
+        }
+        config.expose_potentially_failed = random.chance(0.5);
+        config.heartbeat_max_burst = random.within(1..=4) as u32;
+        config.notify_sender_dry = random.chance(0.3);
         config.max_gaps = random.within(1..=100) as usize;
         config.max_outstanding = random.within(1..=300) as usize;
         config.max_partial_messages = random.within(1..=20) as usize;

@@ -258,6 +258,9 @@ impl World {
         if let Some(captured) = self.packets.last_mut() {
             captured.fate = fate;
         }
+        if fate == Fate::TooBig {
+            self.too_big(from, source, destination, &bytes);
+        }
         let mut arrivals = core::mem::take(&mut self.arrivals);
         for Arrival { at, bytes, ecn } in arrivals.drain(..) {
             self.schedule(at + later, Deed::Arrive { source, destination, bytes, ecn });

@@ -7,7 +7,7 @@ use super::packet::chunk_types;
 use super::world::World;
 
 /// What must have happened in a few thousand seeds.
-const EXPECTED: [&str; 35] = [
+const EXPECTED: [&str; 38] = [
     "Accepted",
     "Closed by LocalAbort",
     "Closed by PeerAbort",
@@ -17,6 +17,7 @@ const EXPECTED: [&str; 35] = [
     "MessageReceived",
     "PathChanged",
     "PeerShutdown",
+    "SenderDry",
     "Restarted",
     "SendFailed",
     "Writable",
@@ -25,6 +26,7 @@ const EXPECTED: [&str; 35] = [
     "Duplicated packet",
     "Lost packet",
     "Passed packet",
+    "TooBig packet",
     "QueueFull packet",
     "injected packet",
     "ABORT chunk",
@@ -36,6 +38,7 @@ const EXPECTED: [&str; 35] = [
     "HEARTBEAT chunk",
     "HEARTBEAT ACK chunk",
     "INIT chunk",
+    "PAD chunk",
     "INIT ACK chunk",
     "SACK chunk",
     "SHUTDOWN chunk",

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use sctp_core::Ecn;
+use sctp_core::{Ecn, IcmpMessage};
 
 use super::app::Phase;
 use super::capture::Captured;
@@ -64,6 +64,37 @@ impl World {
                 self.observer.overslept(tags, until);
             }
         }
+    }
+
+    /// A packet was too big for a link: the router before it may say so (RFC 1191, RFC 8201).
+    pub(super) fn too_big(&mut self, from: usize, source: IpAddr, destination: IpAddr, bytes: &Bytes) {
+        let (mtu, tells, delay) = {
+            let link = self.network.config(source, destination);
+            (link.mtu, link.tells_mtu, link.delay)
+        };
+        if self.random.chance(tells) {
+            let quoted = bytes.slice(..bytes.len().min(500));
+            let deed = Deed::TellMtu { node: from, source, destination, mtu, quoted };
+            self.schedule(self.now + delay, deed);
+        }
+    }
+
+    /// Such a message arrives.
+    pub(super) fn tell_mtu(
+        &mut self,
+        index: usize,
+        (source, destination): (IpAddr, IpAddr),
+        mtu: usize,
+        quoted: &[u8],
+    ) {
+        let node = &mut self.nodes[index];
+        if node.asleep > self.now {
+            return;
+        }
+        let (icmp_type, code) = if source.is_ipv4() { (3, 4) } else { (2, 0) };
+        let message = IcmpMessage { icmp_type, code, mtu: mtu as u32, source, destination, quoted };
+        node.endpoint.handle_icmp(self.now + node.leapt, &message);
+        self.settle(index);
     }
 
     /// The clock of a host leaps ahead, as after the suspension of a virtual machine: whatever was due in between is due at once.

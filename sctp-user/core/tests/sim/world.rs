@@ -64,6 +64,14 @@ pub(crate) enum Deed {
     Sleep(usize, Duration),
     /// … and then goes on where it was.
     Wake(usize),
+    /// A host is told by ICMP that a packet of this size at most would have passed.
+    TellMtu {
+        node: usize,
+        source: IpAddr,
+        destination: IpAddr,
+        mtu: usize,
+        quoted: Bytes,
+    },
     /// The clock of a host leaps ahead.
     Leap(usize, Duration),
     /// Somebody off the path sends garbage with the addresses of these two hosts.
@@ -363,6 +371,9 @@ impl World {
             Deed::Crash(node) => self.crash(node),
             Deed::Sleep(node, duration) => self.sleep(node, duration),
             Deed::Wake(node) => self.settle(node),
+            Deed::TellMtu { node, source, destination, mtu, quoted } => {
+                self.tell_mtu(node, (source, destination), mtu, &quoted);
+            }
             Deed::Leap(node, by) if !self.ending => self.leap(node, by),
             Deed::Leap(..) => {}
             Deed::Inject(victim, pretended) => self.inject(victim, pretended),
