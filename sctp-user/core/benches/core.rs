@@ -55,6 +55,8 @@ fn main() {
     messages_bundled();
     sack_with_gaps();
     handshakes();
+    timers(1000);
+    timers(100_000);
     println!("{:<58} {:>9} bytes", "an association (struct)", size_of::<sctp_core::Association>());
 }
 
@@ -179,6 +181,50 @@ fn handshakes() {
     }
     assert_eq!(pair.ends[1].associations().count(), 20_001);
     report("a handshake, both sides", best);
+}
+
+/// What a HEARTBEAT costs that is due, with all that timers do for it, when so many associations are idle: the same for few and many.
+fn timers(associations: u32) {
+    let mut pair = Pair::new();
+    for port in [PORT + 1, PORT + 2] {
+        pair.ends[1].listen(port, ListenConfig::default()).unwrap();
+    }
+    for at in 0..associations {
+        let connect = Connect {
+            local_port: Some(1000 + (at / 2) as u16),
+            ..Connect::new(IpAddr::from(ADDRESSES[1]), PORT + 1 + (at % 2) as u16)
+        };
+        pair.ends[0].connect(pair.now, connect).unwrap();
+        for end in [0, 1, 0, 1] {
+            for packet in pair.fetch(end) {
+                pair.deliver(1 - end, &packet);
+            }
+        }
+        // They do not all begin at the same time.
+        pair.now += Duration::from_secs(20) / associations;
+    }
+    let (mut best, mut sent) = (Duration::MAX, Sent::new());
+    for _ in 0..20 {
+        let (mut spent, mut due) = (Duration::ZERO, 0);
+        while due < 500 {
+            pair.now += Duration::from_millis(1);
+            sent.clear();
+            let start = Clock::now();
+            pair.ends[0].handle_timeout(pair.now);
+            sent.fetch(&mut pair.ends[0], pair.now);
+            pair.ends[0].poll_timeout();
+            spent += start.elapsed();
+            due += sent.lens.len() as u32;
+            for end in [1, 0] {
+                let packets: Vec<Bytes> = if end == 1 { sent.packets().collect() } else { pair.fetch(1) };
+                for packet in packets {
+                    pair.deliver(end, &packet);
+                }
+            }
+        }
+        best = best.min(spent / due);
+    }
+    report(&format!("a HEARTBEAT that is due, among {associations} associations"), best);
 }
 
 impl Pair {
