@@ -274,6 +274,10 @@ impl Association {
             self.probe_failing_path(at, cx);
         }
         self.switch_primary(at, errors, cx);
+        // One loss is no reason to leave an address that worked.
+        if errors > 1 && before != PathState::Unconfirmed && self.paths.alternate(at) == at {
+            self.try_next_source(at);
+        }
         // "When probing UNCONFIRMED addresses … the association overall error count is not incremented" (§5.4).
         if fatal && before != PathState::Unconfirmed {
             //= RFC 9260 §8.1: "An endpoint SHOULD keep a counter on the total number of consecutive retransmissions to
@@ -353,6 +357,31 @@ impl Association {
         } else {
             // "HEARTBEATs are sent when a destination address reaches the PF state" (RFC 7829 §3.2, rule 6).
             self.send_heartbeat(at, cx);
+        }
+    }
+
+    /// There is no other destination to try, but perhaps another address of ours to send from: "it needs to consider each
+    /// source-destination address pair" (§6.4.1). Those that the peer knows take turns, as long as the path fails.
+    fn try_next_source(&mut self, at: usize) {
+        let path = &mut self.paths[at];
+        let fits = |address: &&IpAddr| address.is_ipv4() == path.address.is_ipv4();
+        let mut sources = self.local_addresses.iter().filter(fits);
+        let first = sources.clone().next();
+        if sources.clone().count() > 1 {
+            let next = sources.by_ref().skip_while(|address| Some(**address) != path.source).nth(1);
+            path.source = next.or(first).copied();
+        }
+    }
+
+    /// Our host has these addresses now, and no others: what was sent from one that is gone must be sent from another.
+    pub(crate) fn local_addresses_changed(&mut self, addresses: &[IpAddr]) {
+        let kept: smallvec::SmallVec<[IpAddr; 4]> =
+            self.local_addresses.iter().filter(|address| addresses.contains(address)).copied().collect();
+        for path in self.paths.iter_mut() {
+            if path.source.is_some_and(|source| !addresses.contains(&source)) {
+                // Without one that the peer knows, routing may find one; the peer will not know it, but nothing else is left.
+                path.source = super::closest(&kept, path.address);
+            }
         }
     }
 

@@ -121,9 +121,20 @@ impl Endpoint {
         }
     }
 
-    /// Changes our own addresses, for associations to come.
+    /// Changes our own addresses. Associations to come announce them; those that there are stop sending from what has gone, and use
+    /// another address that their peer knows. (They do not tell their peers of new ones.)
     pub fn set_local_addresses(&mut self, addresses: &[IpAddr]) {
         self.config.addresses = addresses.to_vec();
+        if addresses.is_empty() {
+            // Every address is taken for ours.
+            return;
+        }
+        let slots: Vec<u32> = self.table.iter().map(|association| association.id().slot()).collect();
+        for slot in slots {
+            if let Some(live) = self.table.live_mut(slot) {
+                live.association.local_addresses_changed(addresses);
+            }
+        }
     }
 
     /// Accepts associations on `port` from now on.

@@ -348,3 +348,50 @@ fn addresses_are_verified_a_few_at_a_time() {
     assert!(association.paths().all(|path| path.state == PathState::Active));
     world.finish();
 }
+
+/// A client with two addresses and a server with one, all of them linked.
+fn one_server_address(name: &str, plan: &Plan) -> World {
+    let mut world = World::new(1, name, format!("cargo test -p sctp-core --test scenarios {name}"));
+    world.node(&[address(CLIENT, 0), address(CLIENT, 1)]);
+    world.node(&[address(SERVER, 0)]);
+    world.mesh(CLIENT, SERVER, &LinkConfig::with_delay(DELAY));
+    world.converse(conversation(plan.clone(), plan.clone()));
+    establish(&mut world);
+    world.run_for(SECOND * 2);
+    world
+}
+
+fn sources(world: &World, since: Instant) -> Vec<IpAddr> {
+    let sent = world.packets.iter().filter(|packet| packet.from == Some(CLIENT) && packet.at >= since);
+    let mut sources: Vec<IpAddr> = sent.map(|packet| packet.source).collect();
+    sources.dedup();
+    sources
+}
+
+/// RFC 9260 §6.4.1: with a single destination, another source address makes another path.
+#[test]
+fn another_source_address_is_tried() {
+    let mut world = one_server_address("another_source", &chatter(AssociationConfig::ran(), 1000));
+    let begin = world.now;
+    for (from, to) in [(CLIENT, SERVER), (SERVER, CLIENT)] {
+        world.network.config(address(from, 0), address(to, 0)).cuts.push((begin, Instant::FAR_FUTURE));
+    }
+    world.run_for(SECOND * 2);
+    assert_eq!(sources(&world, world.now - SECOND), [address(CLIENT, 1)], "from the address that works");
+    assert!(world.run_while(SECOND * 60, |world| world.sides.iter().all(|side| side.received == 1000)));
+    assert!(world.sides.iter().all(|side| side.phase == Phase::Open));
+    world.finish();
+}
+
+/// An address is taken from the host: what goes on is sent from another that the peer knows.
+#[test]
+fn an_address_that_has_gone_is_not_used() {
+    let mut world = one_server_address("address_gone", &chatter(AssociationConfig::ran(), 1000));
+    assert_eq!(sources(&world, world.now - SECOND), [address(CLIENT, 0)]);
+    world.nodes[CLIENT].endpoint.set_local_addresses(&[address(CLIENT, 1)]);
+    let gone = world.now;
+    world.network.config(address(SERVER, 0), address(CLIENT, 0)).cuts.push((gone, Instant::FAR_FUTURE));
+    assert!(world.run_while(SECOND * 60, |world| world.sides.iter().all(|side| side.received == 1000)));
+    assert_eq!(sources(&world, gone), [address(CLIENT, 1)]);
+    world.finish();
+}
