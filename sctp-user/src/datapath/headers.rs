@@ -4,12 +4,13 @@ use std::net::IpAddr;
 
 use sctp_core::Ecn;
 
+use super::fragments::{FRAGMENT_HEADER, Fragment};
 use super::netlink::Mac;
 
 /// Everything in front of an SCTP packet that does not change from packet to packet on the same way.
 #[derive(Clone, Debug)]
 pub(crate) struct Headers {
-    bytes: [u8; MAX_LENGTH],
+    bytes: [u8; ETHERNET + IPV6],
     length: u8,
     /// IPv4: the ones' complement sum of the header, without type of service and length.
     sum: u32,
@@ -17,8 +18,8 @@ pub(crate) struct Headers {
     class: u8,
 }
 
-/// Room for the longest headers: Ethernet and IPv6.
-pub(crate) const MAX_LENGTH: usize = ETHERNET + IPV6;
+/// Room for the longest headers: Ethernet, IPv6, and what a fragment has.
+pub(crate) const MAX_LENGTH: usize = ETHERNET + IPV6 + FRAGMENT_HEADER;
 
 impl Headers {
     /// Headers for packets from `source` to `destination`, in Ethernet frames between these two link-layer
@@ -32,7 +33,7 @@ impl Headers {
         destination: IpAddr,
         dscp: u8,
     ) -> Option<Self> {
-        let mut bytes = [0; MAX_LENGTH];
+        let mut bytes = [0; ETHERNET + IPV6];
         bytes[..6].copy_from_slice(&destination_mac);
         bytes[6..12].copy_from_slice(&source_mac);
         let class = dscp << 2;
@@ -58,12 +59,55 @@ impl Headers {
                 ip[7] = TTL;
                 ip[8..24].copy_from_slice(&source.octets());
                 ip[24..40].copy_from_slice(&destination.octets());
-                (ETHER_TYPE_IPV6, MAX_LENGTH, 0)
+                (ETHER_TYPE_IPV6, ETHERNET + IPV6, 0)
             }
             _ => return None,
         };
         bytes[12..14].copy_from_slice(&ether_type.to_be_bytes());
         Some(Self { bytes, length: length as u8, sum, class })
+    }
+
+    /// Length in bytes of the headers of a fragment.
+    pub(crate) fn fragment_len(&self) -> usize {
+        self.len() + if self.is_ipv4() { 0 } else { FRAGMENT_HEADER }
+    }
+
+    /// Writes the headers of an IP fragment of a packet into `place`. All fragments of a packet have the same `identification`, which no
+    /// other packet between these addresses has for a while (RFC 6864 §4.2; of IPv4 the low 16 bits).
+    ///
+    /// # Panics
+    ///
+    /// If `place` is not [`fragment_len`](Self::fragment_len) bytes long.
+    pub(crate) fn write_fragment(&self, place: &mut [u8], fragment: Fragment, identification: u32, ecn: Ecn) {
+        let Fragment { offset, length, more } = fragment;
+        let (front, extension) = place.split_at_mut(self.len());
+        if self.is_ipv4() {
+            self.write(front, length, ecn);
+            let ip = &mut front[ETHERNET..];
+            let flags = if more { 0x2000 } else { 0 };
+            ip[4..6].copy_from_slice(&(identification as u16).to_be_bytes());
+            ip[6..8].copy_from_slice(&(flags | (offset / 8)).to_be_bytes());
+            ip[10..12].fill(0);
+            let sum = ip.chunks_exact(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum::<u32>();
+            let sum = (sum & 0xffff) + (sum >> 16);
+            let sum = (sum & 0xffff) + (sum >> 16);
+            ip[10..12].copy_from_slice(&(!(sum as u16)).to_be_bytes());
+        } else {
+            self.write(front, length + FRAGMENT_HEADER as u16, ecn);
+            front[ETHERNET + 6] = IPPROTO_FRAGMENT;
+            extension[..2].copy_from_slice(&[IPPROTO_SCTP, 0]);
+            extension[2..4].copy_from_slice(&(offset | u16::from(more)).to_be_bytes());
+            extension[4..].copy_from_slice(&identification.to_be_bytes());
+        }
+    }
+
+    /// Length of the IP header in bytes.
+    pub(crate) fn ip_len(&self) -> usize {
+        self.len() - ETHERNET
+    }
+
+    fn is_ipv4(&self) -> bool {
+        self.len() == ETHERNET + IPV4
     }
 
     /// Length of the headers in bytes.
@@ -102,6 +146,7 @@ const IPV6: usize = 40;
 const ETHER_TYPE_IPV4: u16 = 0x0800;
 const ETHER_TYPE_IPV6: u16 = 0x86dd;
 const IPPROTO_SCTP: u8 = 132;
+const IPPROTO_FRAGMENT: u8 = 44;
 /// Time to live, hop limit: what hosts use (RFC 1700).
 const TTL: u8 = 64;
 
@@ -143,6 +188,27 @@ mod tests {
         assert_eq!(frame[14..22], [0x6b, 0x70, 0, 0, 0, 100, 132, 64]);
         assert_eq!(frame[22..38], source.octets());
         assert_eq!(frame[38..54], destination.octets());
+    }
+
+    #[test]
+    fn fragments_byte_for_byte() {
+        let headers =
+            |source: IpAddr, destination| Headers::new(HERE, THERE, source, destination, 0).expect("one family");
+        let v4 = headers(Ipv4Addr::new(10, 1, 2, 3).into(), Ipv4Addr::new(10, 9, 8, 7).into());
+        let mut place = vec![0xaa; v4.fragment_len()];
+        let fragment = Fragment { offset: 1176, length: 304, more: false };
+        v4.write_fragment(&mut place, fragment, 0x0005_1234, Ecn::NotEct);
+        assert_eq!(place[14..24], [0x45, 0, 1, 68, 0x12, 0x34, 0, 147, 64, 132], "DF is clear");
+        v4.write_fragment(&mut place, Fragment { offset: 0, length: 1176, more: true }, 0x0005_1234, Ecn::NotEct);
+        assert_eq!(place[14..24], [0x45, 0, 4, 172, 0x12, 0x34, 0x20, 0, 64, 132]);
+        let sum: u32 = place[14..].chunks_exact(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
+        assert_eq!((sum & 0xffff) + (sum >> 16), 0xffff, "the checksum of the header is right");
+
+        let v6 = headers(Ipv6Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into());
+        let mut place = vec![0xaa; v6.fragment_len()];
+        v6.write_fragment(&mut place, Fragment { offset: 1232, length: 228, more: true }, 0x0005_1234, Ecn::NotEct);
+        assert_eq!(place[14..22], [0x60, 0, 0, 0, 0, 236, 44, 64]);
+        assert_eq!(place[54..], [132, 0, 0x04, 0xd1, 0, 5, 0x12, 0x34]);
     }
 
     #[test]

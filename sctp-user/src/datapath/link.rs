@@ -122,6 +122,8 @@ pub struct LinkStats {
     pub no_route: u64,
     /// Packets not sent because they were too long.
     pub too_long: u64,
+    /// Packets sent in IP fragments, because the path MTU had shrunk since their DATA was cut.
+    pub fragmented: u64,
     /// Packets that had to wait for a next hop's link-layer address.
     pub neighbour_waits: u64,
     /// Packets dropped because the next hop's link-layer address did not become known, or too many waited.

@@ -26,6 +26,7 @@ pub mod memory;
 pub mod netlink;
 pub mod xdp;
 
+mod fragments;
 mod frames;
 mod headers;
 mod link;

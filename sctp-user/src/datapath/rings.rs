@@ -122,7 +122,11 @@ impl TransmitRing {
     }
 
     pub(crate) fn has_room(&mut self) -> bool {
-        self.ring.room(1) > 0
+        self.has_room_for(1)
+    }
+
+    pub(crate) fn has_room_for(&mut self, packets: u32) -> bool {
+        self.ring.room(packets) >= packets
     }
 
     /// Queues the packet of `length` bytes at `offset` in the frame; [`publish`](Self::publish) shows it

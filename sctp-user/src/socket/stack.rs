@@ -200,7 +200,9 @@ impl Shared {
 
     /// Settings of an association that fit the interfaces: no packet may be longer than they carry.
     fn fit(&self, mut config: AssociationConfig) -> AssociationConfig {
-        config.path_mtu = config.path_mtu.min(self.mtu.max(SMALLEST_MTU));
+        let carried = self.mtu.max(SMALLEST_MTU);
+        config.path_mtu = config.path_mtu.min(carried);
+        config.max_path_mtu = Some(config.max_path_mtu.unwrap_or(carried).min(carried));
         config
     }
 

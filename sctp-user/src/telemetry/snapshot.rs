@@ -223,6 +223,7 @@ fn link(stats: &LinkStats) -> BTreeMap<String, u64> {
         ("transmitted_bytes", stats.transmitted_bytes),
         ("no_route", stats.no_route),
         ("too_long", stats.too_long),
+        ("fragmented", stats.fragmented),
         ("neighbour_waits", stats.neighbour_waits),
         ("neighbour_drops", stats.neighbour_drops),
         ("device_drops", stats.device_drops),

@@ -352,7 +352,7 @@ impl Link for MemoryLink {
             return Err(TransmitError::NoRoute { destination });
         };
         let limit = self.hub.mtu.saturating_sub(if destination.is_ipv4() { 20 } else { 40 });
-        if length > limit {
+        if length > limit && transmit.fragment_to.is_none() {
             self.stats.too_long += 1;
             return Err(TransmitError::TooLong { destination, length, limit });
         }

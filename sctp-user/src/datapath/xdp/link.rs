@@ -11,6 +11,7 @@ use sctp_core::{Datagram, Transmit};
 use smallvec::SmallVec;
 
 use super::super::capture::{CaptureSink, Direction};
+use super::super::fragments::fragments;
 use super::super::frames::FrameCache;
 use super::super::headers::MAX_LENGTH as MAX_HEADERS;
 use super::super::payload::{Arena, Received};
@@ -42,6 +43,8 @@ pub struct XdpLink {
     buffer: Option<Frame>,
     sleeper: Sleeper,
     stats: LinkStats,
+    /// Of the last packet that was sent in IP fragments.
+    identification: u32,
 }
 
 impl XdpLink {
@@ -62,6 +65,8 @@ impl XdpLink {
             buffer: None,
             sleeper,
             stats: LinkStats::default(),
+            // Workers send from the same addresses.
+            identification: u32::from(worker) << 12,
         };
         for port in &mut link.ports {
             port.service(&mut link.cache, &mut link.stats);
@@ -165,11 +170,11 @@ impl XdpLink {
             }
             Err(_) => true,
         };
-        let Self { routes, shared, ports, cache, stats, .. } = self;
-        let mut outlets = Outlets { ports, cache, capture: shared.capture.as_ref(), stats };
+        let Self { routes, shared, ports, cache, stats, identification, .. } = self;
+        let mut outlets = Outlets { ports, cache, capture: shared.capture.as_ref(), stats, identification };
         for ParkedPacket { frame, transmit } in waiting.into_packets() {
             let outcome = match routes.find(&shared.network, transmit.source, transmit.destination) {
-                Ok(way) if !hopeless && transmit.len <= way.limit => outlets.push(frame, way, &transmit),
+                Ok(way) if !hopeless && fits(&transmit, way.limit) => outlets.push(frame, way, &transmit),
                 _ => Err(frame),
             };
             if let Err(frame) = outcome {
@@ -194,6 +199,8 @@ struct Outlets<'a> {
     cache: &'a mut FrameCache,
     capture: Option<&'a CaptureSink>,
     stats: &'a mut LinkStats,
+    /// Of the last packet that was sent in fragments.
+    identification: &'a mut u32,
 }
 
 impl Outlets<'_> {
@@ -204,6 +211,9 @@ impl Outlets<'_> {
         let Some(ring) = ports.find_map(|port| port.transmit.as_mut()) else { return Err(frame) };
         if !ring.has_room() {
             return Err(frame);
+        }
+        if let Some(mtu) = transmit.fragment_to {
+            return self.push_fragments(frame, way, transmit, mtu);
         }
         let start = HEADROOM - way.headers.len();
         let end = HEADROOM + transmit.len;
@@ -217,6 +227,50 @@ impl Outlets<'_> {
         self.stats.frames.in_transmit += 1;
         self.stats.transmitted_packets += 1;
         self.stats.transmitted_bytes += transmit.len as u64;
+        Ok(())
+    }
+}
+
+impl Outlets<'_> {
+    /// Puts a packet into the transmit ring as IP fragments of at most `mtu` bytes: all of them or none.
+    fn push_fragments(&mut self, frame: Frame, way: &Way, transmit: &Transmit, mtu: u16) -> Result<(), Frame> {
+        let mtu = usize::from(mtu).min(way.limit + way.headers.ip_len()) as u16;
+        let parts = fragments(transmit.len, mtu, transmit.destination);
+        let mut ports = self.ports.iter_mut().filter(|port| port.ifindex == way.ifindex);
+        let Some(ring) = ports.find_map(|port| port.transmit.as_mut()) else { return Err(frame) };
+        if parts.len() == 0 || !ring.has_room_for(parts.len() as u32) {
+            return Err(frame);
+        }
+        let mut copies: SmallVec<[Frame; 8]> = SmallVec::new();
+        while copies.len() < parts.len() {
+            match self.cache.take() {
+                Some(copy) => copies.push(copy),
+                None => {
+                    copies.into_iter().for_each(|copy| self.cache.give(copy));
+                    return Err(frame);
+                }
+            }
+        }
+        *self.identification = self.identification.wrapping_add(1);
+        let headers = way.headers.fragment_len();
+        let start = HEADROOM - headers;
+        for (part, mut copy) in parts.zip(copies) {
+            let from = HEADROOM + usize::from(part.offset);
+            let payload = self.cache.umem().bytes(&frame, from..from + usize::from(part.length));
+            let bytes = self.cache.umem().bytes_mut(&mut copy, start..HEADROOM + usize::from(part.length));
+            bytes[headers..].copy_from_slice(payload);
+            way.headers.write_fragment(&mut bytes[..headers], part, *self.identification, transmit.ecn);
+            if let Some(capture) = self.capture {
+                capture.frame(way.ifindex, Direction::Outbound, bytes);
+            }
+            let length = bytes.len();
+            ring.push(copy, start, length);
+            self.stats.frames.in_transmit += 1;
+        }
+        self.cache.give(frame);
+        self.stats.transmitted_packets += 1;
+        self.stats.transmitted_bytes += transmit.len as u64;
+        self.stats.fragmented += 1;
         Ok(())
     }
 }
@@ -265,17 +319,17 @@ impl Link for XdpLink {
         let Some(frame) = self.buffer.take_if(|_| len <= room) else {
             return Err(TransmitError::NoBuffer { length: len });
         };
-        let Self { routes, shared, ports, cache, stats, .. } = self;
+        let Self { routes, shared, ports, cache, stats, identification, .. } = self;
         match routes.find(&shared.network, source, destination) {
-            Ok(way) if len <= way.limit => {
-                let mut outlets = Outlets { ports, cache, capture: shared.capture.as_ref(), stats };
+            Ok(way) if fits(transmit, way.limit) => {
+                let mut outlets = Outlets { ports, cache, capture: shared.capture.as_ref(), stats, identification };
                 outlets.push(frame, way, transmit).map_err(|frame| {
                     cache.give(frame);
                     stats.device_drops += 1;
                     TransmitError::Congested { destination }
                 })
             }
-            Err(Detour::Neighbour { ifindex, next_hop, failures, limit }) if len <= limit => {
+            Err(Detour::Neighbour { ifindex, next_hop, failures, limit }) if fits(transmit, limit) => {
                 self.park(frame, transmit, (ifindex, next_hop, failures))
             }
             Ok(&Way { limit, .. }) | Err(Detour::Neighbour { limit, .. }) => {
@@ -357,6 +411,11 @@ impl Drop for XdpLink {
             }
         }
     }
+}
+
+/// Whether a packet can be sent where at most `limit` bytes fit: in fragments, if it may go so, any can.
+fn fits(transmit: &Transmit, limit: usize) -> bool {
+    transmit.len <= limit || transmit.fragment_to.is_some()
 }
 
 /// Bytes kept free in front of an outgoing packet: for Ethernet, IPv6, and what may come between them.
