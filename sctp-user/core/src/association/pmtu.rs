@@ -43,6 +43,7 @@ impl Association {
         }
     }
 
+    //= RFC 9260 §7.3: "An endpoint SHOULD apply these techniques and SHOULD do so on a per-destination-address basis."
     /// Writes a probe: a HEARTBEAT, and a PAD that makes the packet as large as the size that is tried (RFC 8899 §6.2.1.2).
     pub(super) fn write_probe(&mut self, at: usize, now: Instant, buf: &mut [u8]) -> Option<Transmit> {
         let header = self.header();

@@ -135,6 +135,9 @@ fn ran_fails_over_within_a_second() {
 
 /// RFC 7829 §3.2 rules 2, 5, 6, 8: after the first timeout DATA is on the other path, and HEARTBEATs follow each other at RTO, doubled each
 /// time, until the path is inactive.
+//= test RFC 9260 §8.3: "The endpoint SHOULD increment the respective error counter of the destination transport address
+//= each time a HEARTBEAT chunk is sent to that address and not acknowledged within one RTO."
+//= test RFC 9260 §8.2: "an endpoint SHOULD keep an error counter for each of the destination transport addresses"
 #[test]
 fn a_potentially_failed_path_is_probed_once_per_rto() {
     let config = AssociationConfig { path_max_retransmits: 4, ..AssociationConfig::ran() };

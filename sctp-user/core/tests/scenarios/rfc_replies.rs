@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use sctp_core::AssociationState;
 use sctp_core::wire::{
     CauseCode, Chunk, ChunkType, CookieEcho, DataFlags, Heartbeat, Init, InitAck, Packet, Parameter, Shutdown,
 };
+use sctp_core::{AssociationConfig, AssociationState, CloseReason};
 
 use crate::forger::{Answer, Forger, PEER_TAG, PEER_TSN, Raw, data_chunk, init};
 use crate::sim::app::Plan;
@@ -241,4 +241,34 @@ fn data_while_we_shut_down_is_answered_with_shutdown_and_holds_t2() {
     forger.world.run_for(SECOND * 2);
     assert!(shutdowns(&forger) > before, "T2 still runs");
     forger.finish();
+}
+
+//= test RFC 9260 §9.2: "An endpoint SHOULD limit the number of retransmissions of the SHUTDOWN chunk to the protocol
+//= parameter 'Association.Max.Retrans'."
+//= test RFC 9260 §9.2: "The sender of the SHUTDOWN ACK chunk SHOULD limit the number of retransmissions of the SHUTDOWN ACK
+//= chunk"
+//= test RFC 9260 §9.2: "If this threshold is exceeded, the endpoint SHOULD destroy the TCB and SHOULD report the peer
+//= endpoint unreachable to the upper layer"
+#[test]
+fn shutdown_and_shutdown_ack_are_repeated_only_so_often() {
+    let config =
+        AssociationConfig { association_max_retransmits: 3, path_max_retransmits: 3, ..AssociationConfig::rfc() };
+    for asked_by_us in [true, false] {
+        let mut forger = Forger::with_config("shutdown_given_up", config.clone());
+        let (tag, cookie) = forger.cookie(&[]);
+        forger.tag = tag;
+        forger.send(tag, &[&CookieEcho { cookie: &cookie }]);
+        let kind = if asked_by_us { ChunkType::SHUTDOWN } else { ChunkType::SHUTDOWN_ACK };
+        if asked_by_us {
+            forger.world.shutdown(0);
+        } else {
+            forger.say(&[&Shutdown { cumulative_tsn_ack: forger.own_tsn - 1 }]);
+        }
+        forger.world.run_for(SECOND * 60);
+        assert_eq!(times(&forger.world, SERVER, kind).len(), 1 + 3, "{kind}");
+        assert_eq!(forger.associations(), 0);
+        assert_eq!(forger.close_reason(), Some(&CloseReason::Unreachable));
+        forger.world.harsh = true;
+        forger.finish();
+    }
 }

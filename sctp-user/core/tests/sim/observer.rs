@@ -144,6 +144,9 @@ impl Observer {
             //= test RFC 9260 §7.2: "The slow-start and congestion avoidance algorithms MUST be used by an endpoint to
             //= control the amount of data"
             //= test RFC 9260 §7.2: "an SCTP sender MUST NOT be more aggressive than the following algorithms allow"
+            //= test RFC 9260 §6.1: "but MUST transmit no more DATA chunks until some or all of the outstanding DATA
+            //= chunks are acknowledged"
+            //= test RFC 9260 §6.1: "The following general rules MUST be applied by the data sender"
             Some(path) if new_bytes > 0 && path.flight.saturating_sub(data_bytes) >= path.cwnd => {
                 let before = path.flight.saturating_sub(data_bytes);
                 let what =
@@ -423,6 +426,8 @@ impl Direction {
         }
         //= test RFC 9260 §6.2: "the SCTP endpoint MUST fill in the Cumulative TSN Ack field to indicate the latest
         //= sequential TSN"
+        //= test RFC 9260 §6.2: "The data receiver SHOULD take into account that the data sender will not retransmit
+        //= DATA chunks that are acked via the Cumulative TSN Ack"
         if end < self.sacked {
             let what = format!("from +{} back to +{}", self.sacked - 1, end - 1);
             return Err(Violation { rule: "the cumulative TSN ack never goes back", what });

@@ -181,6 +181,11 @@ fn check_tag(packet: &Packet<'_>, chunks: &[RawChunk<'_>], sending: &Sending<'_>
             //= test RFC 9260 §3.3.3: "This value MUST be placed into the Verification Tag field of every SCTP packet"
             //= test RFC 9260 §8.5.1: "When sending a COOKIE ECHO chunk, the endpoint MUST use the value of the Initiate
             //= Tag received in the INIT ACK chunk."
+            //= test RFC 9260 §9.1: "The sender MUST fill in the peer's Verification Tag in the outbound packet"
+            //= test RFC 9260 §8.5.1: "The endpoint MUST always fill in the Verification Tag field of the outbound
+            //= packet with the destination endpoint's tag value if it is known."
+            //= test RFC 9260 §8.5.1: "if the receiver of the SHUTDOWN ACK chunk has a TCB, then the destination
+            //= endpoint's tag MUST be used and the T bit MUST NOT be set"
             (Some(announced), Some(to)) if announced.node == to && announced.port == packet.destination_port => {
                 return Ok(());
             }
