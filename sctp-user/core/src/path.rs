@@ -259,6 +259,28 @@ mod tests {
     //= - 1) or more bytes of data outstanding"
     //= test RFC 9260 §6.1: "the sender SHOULD exceed cwnd by up to (PMDCS - 1) bytes"
     #[test]
+    fn idle_time_counts_once() {
+        use crate::congestion::Acknowledged;
+        let mut path = path([10, 0, 0, 1], PathState::Active);
+        for _ in 0..20 {
+            path.controller.on_acknowledged(Acknowledged {
+                bytes: 3000,
+                window_used: true,
+                in_fast_recovery: false,
+                all: false,
+                now: Instant::ORIGIN,
+                srtt: 0,
+            });
+        }
+        let before = path.controller_window();
+        // RTO.Initial is a second; nothing is sent after the first look.
+        for _ in 0..3 {
+            path.decay(Instant::from_millis(1500));
+            assert_eq!(path.controller_window(), before / 2);
+        }
+    }
+
+    #[test]
     fn one_packet_after_a_timeout() {
         let mut path = path([10, 0, 0, 1], PathState::Active);
         assert!(path.has_window(4403) && !path.has_window(4404));

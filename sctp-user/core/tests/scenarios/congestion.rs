@@ -217,6 +217,38 @@ fn one_reduction_for_a_window_of_marks() {
     world.finish();
 }
 
+/// A router that marks some packets and drops others of the same window is one congestion, not two (RFC 3168 §6.1.2).
+#[test]
+fn a_loss_in_a_marked_window_reduces_it_no_further() {
+    let mut world = established("marked_and_lost", &AssociationConfig::default());
+    for _ in 0..60 {
+        world.send(0, 0, FULL);
+    }
+    assert!(world.run_while(SECOND, |world| world.sides[1].received == 60));
+    world.run_for(ROUND_TRIP);
+    for (_, _, config) in world.network.configs() {
+        config.rate = Some(1_000_000_000);
+        config.mark = Some(0);
+    }
+    let mut data = 0;
+    world.intercept(move |sight| {
+        data += u32::from(has(sight.bytes, ChunkType::DATA));
+        if data == 2 && has(sight.bytes, ChunkType::DATA) { Verdict::Drop } else { Verdict::Pass }
+    });
+    let before = association(&world, 0).paths().next().unwrap().cwnd;
+    for _ in 0..10 {
+        world.send(0, 0, FULL);
+    }
+    world.run_for(ROUND_TRIP * 3);
+    let sender = association(&world, 0);
+    assert_eq!((sender.stats().fast_retransmits, sender.stats().t3_timeouts), (1, 0));
+    assert_eq!(sender.ecn_stats().unwrap().reductions, 1);
+    let cwnd = sender.paths().next().unwrap().cwnd;
+    assert!(cwnd >= before / 2 && cwnd < before, "{before} to {cwnd}");
+    assert_eq!(world.sides[1].received, 70);
+    world.finish();
+}
+
 /// The windows of a path of 100 Mbit/s and 200 ms, 2.5 MB, outgrow the first megabyte by themselves.
 #[test]
 fn buffers_grow_with_the_path() {
