@@ -185,8 +185,11 @@ impl Stage {
     fn damage(&mut self, to: usize, input: &mut Input<'_>, seal: bool) {
         let (at, how, place, value) = (input.byte(), input.byte(), input.short(), input.byte());
         let Some(sent) = self.kept[to].get_mut(usize::from(at)) else { return };
-        let length = sent.bytes.len();
-        let place = usize::from(place) % length;
+        if sent.bytes.is_empty() {
+            // Cut down to nothing before.
+            return;
+        }
+        let place = usize::from(place) % sent.bytes.len();
         match how & 7 {
             0..=2 => sent.bytes[place] ^= value.max(1),
             3 => sent.bytes[place] = value,
