@@ -5,8 +5,7 @@
 #include <usrsctp.h>
 
 #include <errno.h>
-#include <pthread.h>
-#include <signal.h>
+#include <poll.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -17,15 +16,10 @@
 struct socket {
 	int descriptor;
 	atomic_bool aborted; /* the association has been ended by ABORT, which closing the socket will send */
-	atomic_bool reading; /* `reader` is in recvmsg(2), or about to be */
-	pthread_t reader;
 };
 
-/* Ends a system call that waits. */
-static void interrupt(int signal_number)
-{
-	(void)signal_number;
-}
+/* Milliseconds after which a reader that waits looks for itself. */
+#define LOOK_AGAIN 100
 
 static struct socket *wrap(int descriptor)
 {
@@ -45,10 +39,7 @@ static struct socket *wrap(int descriptor)
 
 void usrsctp_init(uint16_t udp_port, void *output, void (*debug)(const char *format, ...))
 {
-	struct sigaction action = { .sa_handler = interrupt };
-
 	(void)udp_port, (void)output, (void)debug;
-	sigaction(SIGUSR1, &action, NULL);
 }
 
 int usrsctp_finish(void)
@@ -198,12 +189,16 @@ ssize_t usrsctp_recvv(struct socket *socket, void *buffer, size_t room, struct s
 	};
 	ssize_t got;
 
-	socket->reader = pthread_self();
-	atomic_store(&socket->reading, true);
-	got = atomic_load(&socket->aborted) ? 0 : recvmsg(socket->descriptor, &message, *flags);
-	atomic_store(&socket->reading, false);
-	if (atomic_load(&socket->aborted))
-		return 0;
+	/* Not in recvmsg(2), which nothing but a message or the end of the association would wake, and that not always: kernel 6.1 was
+	 * seen to leave a reader asleep when the last packet of a graceful end had come. */
+	while ((got = recvmsg(socket->descriptor, &message, *flags | MSG_DONTWAIT)) < 0 && errno == EAGAIN) {
+		struct pollfd waiting = { .fd = socket->descriptor, .events = POLLIN };
+
+		if (atomic_load(&socket->aborted))
+			return 0;
+		if (poll(&waiting, 1, LOOK_AGAIN) < 0)
+			return -1;
+	}
 	*info_type = SCTP_RECVV_NOINFO;
 	/* A reader that waits while the association ends in order; after an ABORT it would be ECONNRESET. */
 	if (got < 0 && errno == ENOTCONN)
@@ -249,11 +244,6 @@ ssize_t usrsctp_sendv(struct socket *socket, const void *data, size_t length, st
 		if (setsockopt(socket->descriptor, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once) != 0)
 			return -1;
 		atomic_store(&socket->aborted, true);
-		/* Whoever waits in recvmsg(2) keeps the socket open. Again and again, for it may only be about to wait. */
-		while (atomic_load(&socket->reading)) {
-			pthread_kill(socket->reader, SIGUSR1);
-			usleep(1000);
-		}
 		return (ssize_t)length;
 	}
 	memset(&control, 0, sizeof control);
