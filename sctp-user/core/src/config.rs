@@ -240,6 +240,13 @@ pub struct AssociationConfig {
     ///
     /// [`Event::SenderDry`]: crate::Event::SenderDry
     pub notify_sender_dry: bool,
+    /// The endpoint's user keeps a queue of messages of its own, from which it feeds the association. What it has taken from the
+    /// application before the peer's SHUTDOWN came must still be sent (RFC 9260 §9.2). So the association takes messages after
+    /// [`Event::PeerShutdown`], too, and agrees to the shutdown only when
+    /// [`Endpoint::finish_sending`](crate::Endpoint::finish_sending) has been called. Default false.
+    ///
+    /// [`Event::PeerShutdown`]: crate::Event::PeerShutdown
+    pub queued_outside: bool,
     /// The congestion controller.
     pub congestion: CongestionAlgorithm,
     /// Offer ECN and use it if the peer does too: routers then mark packets where they would have to drop them (RFC 3168), and the
@@ -317,6 +324,7 @@ impl AssociationConfig {
             max_burst: 4,
             pacing: None,
             notify_sender_dry: false,
+            queued_outside: false,
             congestion: CongestionAlgorithm::NewReno,
             ecn: false,
             path_mtu: 1500,

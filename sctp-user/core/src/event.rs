@@ -46,7 +46,8 @@ pub enum Event {
         /// The peer's address that names it.
         address: IpAddr,
     },
-    /// The peer asked for an orderly end: nothing more can be sent. [`Event::Closed`] follows.
+    /// The peer asked for an orderly end: nothing more can be sent, unless
+    /// [`queued_outside`](crate::AssociationConfig::queued_outside) is set. [`Event::Closed`] follows.
     PeerShutdown,
     /// The peer restarted (RESTART, RFC 9260 §11.2.7): a new association has taken the place of the old one under the same
     /// id; messages that were not acknowledged have been reported by [`Event::SendFailed`].

@@ -198,11 +198,13 @@ impl Shared {
         self.mailboxes().iter().find_map(|mailbox| mailbox.ended())
     }
 
-    /// Settings of an association that fit the interfaces: no packet may be longer than they carry.
+    /// Settings of an association that fit the stack: no packet may be longer than the interfaces carry.
     fn fit(&self, mut config: AssociationConfig) -> AssociationConfig {
         let carried = self.mtu.max(SMALLEST_MTU);
         config.path_mtu = config.path_mtu.min(carried);
         config.max_path_mtu = Some(config.max_path_mtu.unwrap_or(carried).min(carried));
+        // Channels are queues in front of the associations.
+        config.queued_outside = true;
         config
     }
 

@@ -193,15 +193,29 @@ impl Channel {
         }
         self.check(&message)?;
         let charge = charge(message.payload.len());
+        // Counted first and looked at then, in an order that all threads agree on (see `is_drained`).
+        let before = self.outgoing_bytes.fetch_add(charge, Ordering::SeqCst);
+        if self.phase() != Phase::Established {
+            self.withdraw(charge);
+            return Err(Refused::Closed);
+        }
         // One message may go beyond the limit, so that every message can be sent.
-        let before = self.outgoing_bytes.fetch_add(charge, Ordering::Relaxed);
         if before >= self.limits.outgoing {
-            self.outgoing_bytes.fetch_sub(charge, Ordering::Relaxed);
+            self.withdraw(charge);
             return Err(Refused::Full(message));
         }
         self.outgoing.push(message);
         self.schedule();
         Ok(())
+    }
+
+    /// A message that was counted is not put in after all.
+    fn withdraw(&self, charge: usize) {
+        self.outgoing_bytes.fetch_sub(charge, Ordering::SeqCst);
+        if self.phase() == Phase::Closing {
+            // The worker may have waited for it.
+            self.schedule();
+        }
     }
 
     fn check(&self, message: &Message) -> Result<(), Refused> {
@@ -332,7 +346,7 @@ impl Channel {
     }
 
     fn phase(&self) -> Phase {
-        match self.phase.load(Ordering::Acquire) {
+        match self.phase.load(Ordering::SeqCst) {
             0 => Phase::Connecting,
             1 => Phase::Established,
             2 => Phase::Closing,
@@ -342,7 +356,7 @@ impl Channel {
 
     /// Moves forward to `phase`, never back.
     fn advance(&self, phase: Phase) {
-        self.phase.fetch_max(phase as u8, Ordering::AcqRel);
+        self.phase.fetch_max(phase as u8, Ordering::SeqCst);
     }
 }
 
@@ -356,6 +370,14 @@ impl Channel {
     /// The next message to send.
     pub(crate) fn next_outgoing(&self) -> Option<Message> {
         self.outgoing.pop()
+    }
+
+    /// Whether nothing is left to be sent, and nothing can come any more. To be asked once the channel is closing.
+    ///
+    /// Whoever sends counts the message and then looks whether the association is open; the channel is closed before the
+    /// worker looks at the count. So if the count is zero here, whoever sends later finds it closed.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.phase() >= Phase::Closing && self.outgoing_bytes.load(Ordering::SeqCst) == 0
     }
 
     /// What a message of `len` bytes counts for in either queue.

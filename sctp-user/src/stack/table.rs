@@ -17,6 +17,8 @@ pub(crate) struct Entry {
     pub(crate) blocked: bool,
     /// Whether the endpoint has been asked to shut the association down.
     pub(crate) shut_down: bool,
+    /// Whether the peer has shut the association down, and waits for what is left to be sent.
+    pub(crate) peer_waits: bool,
     /// Keeps the port ours.
     _port: PortLease,
 }
@@ -24,7 +26,7 @@ pub(crate) struct Entry {
 impl Entry {
     /// The notes of a new association.
     pub(crate) fn new(channel: Arc<Channel>, port: PortLease) -> Entry {
-        Entry { channel, pending: None, blocked: false, shut_down: false, _port: port }
+        Entry { channel, pending: None, blocked: false, shut_down: false, peer_waits: false, _port: port }
     }
 }
 

@@ -226,6 +226,7 @@ impl Association {
             inbound_streams: 0,
             shutdown_requested: false,
             accepted: false,
+            draining: false,
             ended_mutually: false,
             ecn: None,
             sender: Sender::new(new.local_initial_tsn, &config),
@@ -585,6 +586,7 @@ impl Association {
         self.error_count = 0;
         self.control.clear();
         self.shutdown_requested = false;
+        self.draining = false;
         self.adopt(cookie, cx.now);
         self.tie_tags = super::draw_tie_tags(cx.rng);
         self.established(cx);

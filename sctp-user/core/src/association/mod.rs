@@ -97,6 +97,8 @@ pub struct Association {
     shutdown_requested: bool,
     /// The peer established it with a port that we listen on.
     accepted: bool,
+    /// The peer has shut down, and the user has not yet handed over all that it had accepted before.
+    draining: bool,
     /// It has ended in a way that both sides know of.
     ended_mutually: bool,
     /// If both sides are capable of ECN: where it stands.
@@ -372,7 +374,7 @@ impl Association {
         //= SCTP user."
         //= RFC 9260 §9.2: "An endpoint SHOULD reject any new data request from its upper layer"
         //= RFC 9260 §9.2: "the SHUTDOWN chunk receiver MUST NOT accept new data from its SCTP user"
-        if ends || self.shutdown_requested {
+        if (ends && !self.draining) || self.shutdown_requested {
             return Err(SendError::ShuttingDown);
         }
         //= RFC 9260 §5.1.1: "the valid outbound stream identifier range for either endpoint MUST be 0 to min(local OS,

@@ -41,6 +41,13 @@ impl Association {
         }
     }
 
+    /// The user has handed over all that it had accepted when the peer shut down.
+    pub(crate) fn finish_sending(&mut self, cx: &mut Context<'_>) {
+        if core::mem::take(&mut self.draining) {
+            self.all_acknowledged(cx);
+        }
+    }
+
     pub(super) fn shutdown_if_requested(&mut self, cx: &mut Context<'_>) {
         if core::mem::take(&mut self.shutdown_requested) {
             self.shutdown(cx);
@@ -79,7 +86,7 @@ impl Association {
             //= completion of the shutdown process"
             //= RFC 9260 §9.2: "the SHUTDOWN chunk receiver MUST send a SHUTDOWN ACK chunk and start a T2-shutdown timer
             //= of its own, entering the SHUTDOWN-ACK-SENT state"
-            State::ShutdownReceived => self.send_shutdown_ack(self.paths.for_data(), cx),
+            State::ShutdownReceived if !self.draining => self.send_shutdown_ack(self.paths.for_data(), cx),
             _ => {}
         }
     }
@@ -89,6 +96,7 @@ impl Association {
         let at = self.reply_path(source);
         match self.state {
             State::Established | State::ShutdownPending => {
+                self.draining = self.config.queued_outside && matches!(self.state, State::Established);
                 self.state = State::ShutdownReceived;
                 self.emit(cx, Event::PeerShutdown);
                 self.handle_cumulative_ack(shutdown.cumulative_tsn_ack, cx);
@@ -232,6 +240,7 @@ impl Association {
         self.receiver.drop_incomplete();
         self.control.clear();
         self.state = State::Closed;
+        self.draining = false;
         self.ended_mutually = matches!(reason, CloseReason::Shutdown | CloseReason::PeerAbort { .. });
         self.emit(cx, Event::Closed { reason });
     }

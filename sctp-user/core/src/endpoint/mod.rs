@@ -354,6 +354,17 @@ impl Endpoint {
         Ok(())
     }
 
+    /// All messages have been given that were accepted before [`Event::PeerShutdown`]: the shutdown may go on. Of use with
+    /// [`queued_outside`](AssociationConfig::queued_outside) only, and without effect at other times.
+    ///
+    /// # Errors
+    /// There is no such association.
+    pub fn finish_sending(&mut self, now: Instant, id: AssociationId) -> Result<(), AssociationError> {
+        let slot = self.live_slot(id)?;
+        self.with(slot, now, |association, cx| association.finish_sending(cx));
+        Ok(())
+    }
+
     /// Ends an association at once (ABORT, RFC 9260 §11.1.4); the peer is told `reason`, of which at most 1024 bytes are sent.
     ///
     /// # Errors

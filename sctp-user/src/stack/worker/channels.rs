@@ -39,10 +39,17 @@ impl<L: Link> Worker<L> {
         }
         let drained = self.send(now, id);
         let Some(entry) = self.table.get_mut(id) else { return };
-        if requests.shutdown() && drained && !entry.shut_down {
-            entry.shut_down = true;
-            // It may have ended already; then its last event is on the way.
-            let _ = self.endpoint.shutdown(now, id);
+        // What was accepted goes, also what another thread is about to put in; it schedules the channel then.
+        if drained && entry.channel.is_drained() {
+            if core::mem::take(&mut entry.peer_waits) {
+                // It may have ended already; then its last event is on the way.
+                let _ = self.endpoint.finish_sending(now, id);
+            }
+            if requests.shutdown() && !entry.shut_down {
+                entry.shut_down = true;
+                // As above.
+                let _ = self.endpoint.shutdown(now, id);
+            }
         }
         self.deliver(id);
     }

@@ -52,7 +52,11 @@ impl<L: Link> Worker<L> {
                 entry.blocked = false;
                 self.serve(now, id);
             }
-            Event::PeerShutdown => entry.channel.set_closing(),
+            Event::PeerShutdown => {
+                entry.channel.set_closing();
+                entry.peer_waits = true;
+                self.serve(now, id);
+            }
             Event::Closed { reason } => self.close(id, Ended::Closed(reason)),
             _ => {}
         }
