@@ -52,7 +52,8 @@ mod socket;
 mod stack;
 
 pub use sctp_core::{
-    AssociationConfig, AssociationId, CloseReason, CongestionAlgorithm, Message, PathState, ReceivedMessage,
+    AssociationConfig, AssociationId, AssociationState, AssociationStatus, CloseReason, CongestionAlgorithm, Message,
+    PathInfo, PathState, ReceivedMessage, RemoteError, SendFailure,
 };
 
 pub use socket::{

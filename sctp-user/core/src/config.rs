@@ -444,6 +444,24 @@ impl AssociationConfig {
         check_heartbeat(self.heartbeat_interval)
     }
 
+    /// Checks that nothing differs from `before` that cannot be changed while an association lives.
+    pub(crate) fn check_changes(&self, before: &Self) -> Result<(), ConfigError> {
+        let fixed = |same: bool, setting: &'static str| match same {
+            true => Ok(()),
+            false => Err(ConfigError { setting, allowed: "what it was when the association began" }),
+        };
+        fixed(self.outbound_streams == before.outbound_streams, "outbound_streams")?;
+        fixed(self.max_inbound_streams == before.max_inbound_streams, "max_inbound_streams")?;
+        fixed(self.receive_buffer == before.receive_buffer, "receive_buffer")?;
+        fixed(self.max_message_size == before.max_message_size, "max_message_size")?;
+        fixed(self.heartbeat_interval == before.heartbeat_interval, "heartbeat_interval")?;
+        fixed(self.scheduler == before.scheduler, "scheduler")?;
+        fixed(self.congestion == before.congestion, "congestion")?;
+        fixed(self.path_mtu == before.path_mtu, "path_mtu")?;
+        fixed(self.max_paths == before.max_paths, "max_paths")?;
+        fixed(self.queued_outside == before.queued_outside, "queued_outside")
+    }
+
     /// The time that T5-shutdown-guard runs.
     pub(crate) fn shutdown_guard(&self) -> Duration {
         //= RFC 9260 §9.2: "If the T5-shutdown-guard timer is used, it SHOULD be set to the RECOMMENDED value of 5 times
@@ -513,6 +531,15 @@ mod tests {
     //= the current send window."
     //= test RFC 9260 §6.1: "the data sender MUST NOT have more than 2^16 - 1 ordered user messages in the current send
     //= window"
+    #[test]
+    fn some_settings_are_fixed() {
+        let before = AssociationConfig::rfc();
+        let changed = AssociationConfig { rto_max: Duration::from_secs(7), nagle: true, ..AssociationConfig::rfc() };
+        changed.check_changes(&before).unwrap();
+        let changed = AssociationConfig { max_paths: 2, ..AssociationConfig::rfc() };
+        assert_eq!(changed.check_changes(&before).unwrap_err().setting, "max_paths");
+    }
+
     #[test]
     fn nonsense_is_named() {
         let config = AssociationConfig { rto_max: Duration::from_millis(1), ..AssociationConfig::rfc() };

@@ -4,9 +4,10 @@ use core::net::IpAddr;
 use core::time::Duration;
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 use thiserror::Error;
 
-use crate::AssociationId;
+use crate::{AssociationId, RemoteError};
 
 /// Something happened to an association.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,13 +66,18 @@ pub enum Event {
         stream: u16,
         /// Whether part of it was sent, so that the peer may have got it after all.
         sent: bool,
+        /// Why.
+        reason: SendFailure,
+        /// Its payload protocol identifier.
+        ppid: u32,
+        /// The message, if no part of it was sent (RECEIVE_UNSENT, RFC 9260 §11.1.14); else those parts at its end that are not
+        /// acknowledged for good (RECEIVE_UNACKED, §11.1.15).
+        payload: SmallVec<[Bytes; 1]>,
     },
     /// The peer reports an error that is not fatal (COMMUNICATION ERROR, RFC 9260 §11.2.6).
     RemoteError {
-        /// Cause code (RFC 9260 §3.3.10).
-        cause: u16,
-        /// The cause's value, as it came.
-        info: Bytes,
+        /// What it is.
+        error: RemoteError,
     },
     /// The association has ended (COMMUNICATION LOST or SHUTDOWN COMPLETE); it is the last event of this id.
     ///
@@ -81,6 +87,20 @@ pub enum Event {
         /// How.
         reason: CloseReason,
     },
+}
+
+/// Why a message was not, or not surely, delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SendFailure {
+    /// Its lifetime was over before it was its turn ([`Message::lifetime`](crate::Message::lifetime)).
+    Expired,
+    /// The peer does not grant the stream (RFC 9260 §5.1.1): it was given before that was known.
+    NoSuchStream,
+    /// The peer restarted.
+    Restarted,
+    /// The association ended.
+    Closed,
 }
 
 /// How an association ended.
@@ -96,9 +116,9 @@ pub enum CloseReason {
     /// The peer aborted it.
     #[error("aborted by the peer{}", abort_reason(*cause, info))]
     PeerAbort {
-        /// The first cause code, if it gave one (RFC 9260 §3.3.10).
+        /// The cause code, if it gave one (RFC 9260 §3.3.10); of several the first, unless its user wanted the end.
         cause: Option<u16>,
-        /// That cause's value; for User-Initiated Abort the reason that the peer's user gave.
+        /// That cause's information; for User-Initiated Abort the reason that the peer's user gave.
         info: Bytes,
     },
     /// No answer to INIT or COOKIE ECHO.

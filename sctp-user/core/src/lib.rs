@@ -20,6 +20,7 @@ mod icmp;
 mod id;
 mod message;
 mod path;
+mod remote_error;
 mod spent;
 mod stats;
 mod timers;
@@ -37,9 +38,12 @@ pub use config::{
 pub use datagram::{ChecksumState, CopyPayload, Datagram, Ecn, PayloadSource, SharedPayload, Transmit};
 pub use endpoint::Endpoint;
 pub use error::{AssociationError, ConfigError, ConnectError, ListenError, SendError};
-pub use event::{CloseReason, Discard, Event, Handled, PathInfo, PathState, PeerChange, TagChange, TagKind};
+pub use event::{
+    CloseReason, Discard, Event, Handled, PathInfo, PathState, PeerChange, SendFailure, TagChange, TagKind,
+};
 pub use icmp::{IcmpHandled, IcmpMessage};
 pub use id::AssociationId;
 pub use message::{Message, ReceivedMessage};
+pub use remote_error::RemoteError;
 pub use sctp_common::cookie::CookieSecret;
-pub use stats::{AssociationState, AssociationStats, EcnStats};
+pub use stats::{AssociationState, AssociationStats, AssociationStatus, EcnStats};

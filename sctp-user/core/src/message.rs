@@ -1,5 +1,7 @@
 //! User messages, as the application gives and gets them.
 
+use core::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
 
@@ -14,6 +16,13 @@ pub struct Message {
     pub unordered: bool,
     /// Ask the peer to acknowledge it at once (I bit, RFC 7053).
     pub immediate: bool,
+    /// Do not wait for more messages to share the packet with, though [`nagle`](crate::AssociationConfig::nagle) is set.
+    pub no_bundle: bool,
+    /// How long it is worth sending: if nothing of it has been sent by then, it is not sent at all, and [`Event::SendFailed`] says
+    /// so when its turn comes. What has been begun is finished.
+    ///
+    /// [`Event::SendFailed`]: crate::Event::SendFailed
+    pub lifetime: Option<Duration>,
     /// The bytes; at least one, at most [`max_message_size`](crate::AssociationConfig::max_message_size).
     pub payload: Bytes,
     /// A number of the application's own, given back in events about this message.
@@ -23,7 +32,16 @@ pub struct Message {
 impl Message {
     /// An ordered message with payload protocol identifier 0 (unspecified).
     pub const fn new(stream: u16, payload: Bytes) -> Self {
-        Self { stream, ppid: 0, unordered: false, immediate: false, payload, context: 0 }
+        Self {
+            stream,
+            ppid: 0,
+            unordered: false,
+            immediate: false,
+            no_bundle: false,
+            lifetime: None,
+            payload,
+            context: 0,
+        }
     }
 
     /// Sets the payload protocol identifier.
@@ -37,6 +55,27 @@ impl Message {
     #[must_use]
     pub const fn with_unordered(mut self, unordered: bool) -> Self {
         self.unordered = unordered;
+        self
+    }
+
+    /// Asks for an acknowledgement at once.
+    #[must_use]
+    pub const fn with_immediate(mut self, immediate: bool) -> Self {
+        self.immediate = immediate;
+        self
+    }
+
+    /// Sets that it does not wait for others.
+    #[must_use]
+    pub const fn with_no_bundle(mut self, no_bundle: bool) -> Self {
+        self.no_bundle = no_bundle;
+        self
+    }
+
+    /// Sets how long it is worth sending.
+    #[must_use]
+    pub const fn with_lifetime(mut self, lifetime: Duration) -> Self {
+        self.lifetime = Some(lifetime);
         self
     }
 

@@ -1,4 +1,6 @@
-//! Counters of an association.
+//! State and counters of an association, as others see them.
+
+use crate::PathInfo;
 
 /// Public view of the association's state (RFC 9260 §4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -35,6 +37,38 @@ impl AssociationState {
             Self::ShutdownReceived => "SHUTDOWN-RECEIVED",
             Self::ShutdownAckSent => "SHUTDOWN-ACK-SENT",
         }
+    }
+}
+
+/// A picture of an association (STATUS, RFC 9260 §11.1.8).
+#[derive(Clone, Debug, PartialEq)]
+pub struct AssociationStatus {
+    /// Its state.
+    pub state: AssociationState,
+    /// Its paths, each with its state, round-trip time, timeout and congestion window. The primary one says so.
+    pub paths: Vec<PathInfo>,
+    /// What the peer's receive buffer has left as far as we know, in bytes (rwnd).
+    pub peer_window: usize,
+    /// DATA chunks that were sent and are not acknowledged for good.
+    pub outstanding_chunks: usize,
+    /// Messages that can be received.
+    pub messages_ready: usize,
+    /// Bytes of user data that were received and not taken.
+    pub receive_buffer_used: usize,
+    /// Bytes that wait or are outstanding, as the send buffer counts.
+    pub send_buffer_used: usize,
+    /// Streams that may be sent on.
+    pub outbound_streams: u16,
+    /// Streams that the peer may send on.
+    pub inbound_streams: u16,
+    /// What it has counted.
+    pub stats: AssociationStats,
+}
+
+impl AssociationStatus {
+    /// The primary path.
+    pub fn primary(&self) -> Option<&PathInfo> {
+        self.paths.iter().find(|path| path.primary)
     }
 }
 

@@ -5,10 +5,15 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::Stream;
-use sctp_core::{AssociationId, CloseReason, Message, ReceivedMessage};
+use sctp_core::time::Instant;
+use sctp_core::{
+    AssociationConfig, AssociationError, AssociationId, AssociationStatus, CloseReason, Endpoint, Message,
+    ReceivedMessage,
+};
 use tokio::sync::oneshot;
 
 use super::error::{CloseError, ConnectError, PathError, RecvError, SendError, TrySendError, in_order};
@@ -227,6 +232,17 @@ impl Association {
         self.channel().streams().1
     }
 
+    /// A picture of the association as it is now: its state, its paths with their round-trip times and windows, what waits
+    /// (RFC 9260 §11.1.8, §11.1.11).
+    ///
+    /// Cancel-safe.
+    ///
+    /// # Errors
+    /// When the association has ended.
+    pub async fn status(&self) -> Result<AssociationStatus, PathError> {
+        self.act(|endpoint, _, id| endpoint.status(id).ok_or(AssociationError::NoAssociation)).await
+    }
+
     /// Makes another of the peer's addresses the primary path: where messages go while it works
     /// (RFC 9260 §11.1.6).
     ///
@@ -235,8 +251,56 @@ impl Association {
     /// # Errors
     /// When the association has ended, or the address is not one of the peer's.
     pub async fn set_primary(&self, address: IpAddr) -> Result<(), PathError> {
+        self.act(move |endpoint, now, id| endpoint.set_primary(now, id, address)).await
+    }
+
+    /// Turns the heartbeat of a path on, with this HB.interval, or off with `None`; that of all paths if `address` is `None`
+    /// (RFC 9260 §11.1.9).
+    ///
+    /// Cancel-safe: a dropped future may have changed it or not.
+    ///
+    /// # Errors
+    /// When the association has ended, the address is not one of the peer's, or the interval is below 10 ms.
+    pub async fn set_heartbeat(&self, address: Option<IpAddr>, interval: Option<Duration>) -> Result<(), PathError> {
+        self.act(move |endpoint, now, id| endpoint.set_heartbeat(now, id, address, interval)).await
+    }
+
+    /// Has a HEARTBEAT sent on a path now (RFC 9260 §11.1.10). [`status`](Association::status) tells the path's round-trip time when
+    /// it has been answered, and [`Notification::PathChanged`] what has become of the path.
+    ///
+    /// Cancel-safe: a dropped future may have had it sent or not.
+    ///
+    /// # Errors
+    /// When the association has ended, or the address is not one of the peer's.
+    pub async fn request_heartbeat(&self, address: IpAddr) -> Result<(), PathError> {
+        self.act(move |endpoint, now, id| endpoint.request_heartbeat(now, id, address)).await
+    }
+
+    /// Changes settings of the association from now on (RFC 9260 §11.1.12, §11.1.13): timers, thresholds, delays. Those that the
+    /// peer knows of cannot be changed.
+    ///
+    /// Cancel-safe: a dropped future may have changed them or not.
+    ///
+    /// # Errors
+    /// When the association has ended, or a setting is out of its range or cannot be changed; then none is.
+    pub async fn configure(
+        &self,
+        change: impl FnOnce(&mut AssociationConfig) + Send + 'static,
+    ) -> Result<(), PathError> {
+        self.act(move |endpoint, now, id| endpoint.configure(now, id, change)).await
+    }
+
+    /// Has the association's worker do something with it.
+    async fn act<T: Send + 'static>(
+        &self,
+        act: impl FnOnce(&mut Endpoint, Instant, AssociationId) -> Result<T, AssociationError> + Send + 'static,
+    ) -> Result<T, PathError> {
+        let id = self.id();
         let (reply, answer) = oneshot::channel();
-        let command = Command::SetPrimary { id: self.id(), address, reply };
+        let command = Command::Act(Box::new(move |endpoint, now| {
+            // Whoever asked may have given up.
+            let _ = reply.send(act(endpoint, now, id));
+        }));
         self.channel().mailbox().command(command).map_err(|_| PathError::Ended)?;
         answer.await.map_err(|_| PathError::Ended)?.map_err(PathError::from)
     }

@@ -194,7 +194,7 @@ pub enum CloseError {
     Stopped(String),
 }
 
-/// Why a path could not be made the primary one.
+/// Why something could not be done with an association or one of its paths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum PathError {
@@ -204,12 +204,16 @@ pub enum PathError {
     /// The address is not one of the peer's.
     #[error("{0} is not an address of the peer")]
     NoSuchPath(IpAddr),
+    /// A setting is out of its range, or cannot be changed any more.
+    #[error(transparent)]
+    Setting(ConfigError),
 }
 
 impl From<AssociationError> for PathError {
     fn from(error: AssociationError) -> PathError {
         match error {
             AssociationError::NoSuchPath(address) => PathError::NoSuchPath(address),
+            AssociationError::Config(error) => PathError::Setting(error),
             _ => PathError::Ended,
         }
     }

@@ -12,11 +12,13 @@
 
 use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicU8, AtomicU16, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::time::Instant;
 
 use bytes::Bytes;
 use crossbeam_queue::{ArrayQueue, SegQueue};
 use crossbeam_utils::CachePadded;
-use sctp_core::{AssociationId, Message, ReceivedMessage};
+use sctp_core::{AssociationId, Message, ReceivedMessage, SendFailure};
+use smallvec::smallvec;
 
 use super::mailbox::Mailbox;
 use super::notification::{Ended, Notification};
@@ -108,6 +110,25 @@ impl Requests {
     }
 }
 
+/// A message on its way to the worker.
+#[derive(Debug)]
+struct Outgoing {
+    message: Message,
+    /// When it was given, if it has a lifetime.
+    given: Option<Instant>,
+}
+
+impl Outgoing {
+    /// The message, with what is left of its lifetime.
+    fn into_message(self) -> Message {
+        let Outgoing { mut message, given } = self;
+        if let (Some(lifetime), Some(given)) = (&mut message.lifetime, given) {
+            *lifetime = lifetime.saturating_sub(given.elapsed());
+        }
+        message
+    }
+}
+
 /// The channel of one association.
 #[derive(Debug)]
 pub(crate) struct Channel {
@@ -115,7 +136,7 @@ pub(crate) struct Channel {
     mailbox: Arc<Mailbox>,
     limits: QueueLimits,
 
-    outgoing: SegQueue<Message>,
+    outgoing: SegQueue<Outgoing>,
     outgoing_bytes: CachePadded<AtomicUsize>,
     /// Whether the association is in its worker's ready queue.
     scheduled: AtomicBool,
@@ -204,7 +225,8 @@ impl Channel {
             self.withdraw(charge);
             return Err(Refused::Full(message));
         }
-        self.outgoing.push(message);
+        let given = message.lifetime.map(|_| Instant::now());
+        self.outgoing.push(Outgoing { message, given });
         self.schedule();
         Ok(())
     }
@@ -369,7 +391,7 @@ impl Channel {
 
     /// The next message to send.
     pub(crate) fn next_outgoing(&self) -> Option<Message> {
-        self.outgoing.pop()
+        self.outgoing.pop().map(Outgoing::into_message)
     }
 
     /// Whether nothing is left to be sent, and nothing can come any more. To be asked once the channel is closing.
@@ -395,9 +417,12 @@ impl Channel {
     }
 
     /// A message that the application gave cannot be sent any more.
-    pub(crate) fn refuse(&self, context: u64, stream: u16) {
+    pub(crate) fn refuse(&self, message: Message, reason: SendFailure) {
         self.unsent.fetch_add(1, Ordering::AcqRel);
-        self.notify(|| Notification::SendFailed { context, stream, sent: false });
+        self.notify(|| {
+            let Message { context, stream, ppid, payload, .. } = message;
+            Notification::SendFailed { context, stream, sent: false, reason, ppid, payload: smallvec![payload] }
+        });
     }
 
     /// What the application asks for.
@@ -465,8 +490,8 @@ impl Channel {
     /// The association has ended.
     pub(crate) fn end(&self, ended: Ended) {
         self.advance(Phase::Closed);
-        while let Some(message) = self.outgoing.pop() {
-            self.refuse(message.context, message.stream);
+        while let Some(Outgoing { message, .. }) = self.outgoing.pop() {
+            self.refuse(message, SendFailure::Closed);
         }
         let reason = match &ended {
             Ended::Closed(reason) => Some(reason.clone()),

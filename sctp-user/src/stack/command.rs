@@ -5,15 +5,17 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sctp_core::{
-    AssociationConfig, AssociationError, AssociationId, Connect, ConnectError, Endpoint, ListenConfig, ListenError,
-};
+use sctp_core::time::Instant;
+use sctp_core::{AssociationConfig, Connect, ConnectError, Endpoint, ListenConfig, ListenError};
 use tokio::sync::oneshot;
 
 use super::accept::Acceptor;
 use super::channel::{Channel, QueueLimits};
 use super::worker::WorkerCounters;
 use crate::datapath::LinkStats;
+
+/// Something that a worker does with its endpoint.
+pub(crate) type Action = Box<dyn FnOnce(&mut Endpoint, Instant) + Send>;
 
 /// A request to a worker.
 pub(crate) enum Command {
@@ -28,8 +30,8 @@ pub(crate) enum Command {
     },
     /// Accept no more on a port.
     Unlisten { port: u16 },
-    /// Make one of an association's paths the primary one.
-    SetPrimary { id: AssociationId, address: IpAddr, reply: oneshot::Sender<Result<(), AssociationError>> },
+    /// Do something rare with an association.
+    Act(Action),
     /// The addresses of the host have changed.
     SetAddresses(Vec<IpAddr>),
     /// Look at the worker's state, on its thread.
@@ -44,7 +46,7 @@ impl fmt::Debug for Command {
             Command::Connect { .. } => "Connect",
             Command::Listen { .. } => "Listen",
             Command::Unlisten { .. } => "Unlisten",
-            Command::SetPrimary { .. } => "SetPrimary",
+            Command::Act(_) => "Act",
             Command::SetAddresses(_) => "SetAddresses",
             Command::Inspect(_) => "Inspect",
             Command::Stop { .. } => "Stop",

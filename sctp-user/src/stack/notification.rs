@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 
 use bytes::Bytes;
-use sctp_core::{CloseReason, Event, PathState};
+use sctp_core::{CloseReason, Event, PathState, RemoteError, SendFailure};
+use smallvec::SmallVec;
 
 /// Something that happened to an association.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +30,13 @@ pub enum Notification {
         stream: u16,
         /// Whether part of it was sent, so that the peer may have got it after all.
         sent: bool,
+        /// Why.
+        reason: SendFailure,
+        /// Its payload protocol identifier.
+        ppid: u32,
+        /// The message, if no part of it was sent; else those parts at its end that the peer has not acknowledged for good (RFC 9260
+        /// §11.1.14, §11.1.15).
+        payload: SmallVec<[Bytes; 1]>,
     },
     /// Everything that was sent has been acknowledged, and nothing waits.
     SenderDry,
@@ -41,10 +49,8 @@ pub enum Notification {
     },
     /// The peer reports an error that is not fatal (COMMUNICATION ERROR, RFC 9260 §11.2.6).
     RemoteError {
-        /// Cause code (RFC 9260 §3.3.10).
-        cause: u16,
-        /// The cause's value, as it came.
-        info: Bytes,
+        /// What it is.
+        error: RemoteError,
     },
     /// The peer has asked for an orderly end: nothing can be sent any more (RFC 9260 §11.2.8).
     PeerShutdown,
@@ -67,14 +73,19 @@ impl Notification {
         Some(match event {
             Event::PathChanged { address, state } => Notification::PathChanged { address: *address, state: *state },
             Event::PrimaryChanged { address } => Notification::PrimaryChanged { address: *address },
-            Event::SendFailed { context, stream, sent } => {
-                Notification::SendFailed { context: *context, stream: *stream, sent: *sent }
-            }
+            Event::SendFailed { context, stream, sent, reason, ppid, payload } => Notification::SendFailed {
+                context: *context,
+                stream: *stream,
+                sent: *sent,
+                reason: *reason,
+                ppid: *ppid,
+                payload: payload.clone(),
+            },
             Event::SenderDry => Notification::SenderDry,
             Event::Restarted { outbound_streams, inbound_streams } => {
                 Notification::Restarted { outbound_streams: *outbound_streams, inbound_streams: *inbound_streams }
             }
-            Event::RemoteError { cause, info } => Notification::RemoteError { cause: *cause, info: info.clone() },
+            Event::RemoteError { error } => Notification::RemoteError { error: error.clone() },
             Event::PeerShutdown => Notification::PeerShutdown,
             // The end is told by the channel, after what it still holds.
             _ => return None,

@@ -24,7 +24,7 @@ use crate::wire::{
     Cause, ErrorChunk, Init, MissingParameters, Parameter, ParameterList, ParameterType, RawParameter,
     SupportedAddressTypes,
 };
-use crate::{AssociationId, AssociationStats, CloseReason};
+use crate::{AssociationId, AssociationStats, CloseReason, SendFailure};
 
 /// Most addresses that are read from an INIT or INIT ACK; the rest is ignored.
 const MAX_ADDRESSES: usize = 64;
@@ -320,7 +320,7 @@ impl Association {
         self.outbound_streams = self.config.outbound_streams.min(init.inbound_streams);
         self.inbound_streams = init.outbound_streams.min(self.config.max_inbound_streams);
         let refused = self.sender.queue.limit_streams(self.outbound_streams);
-        self.report_unsent(refused, cx);
+        self.discard_unsent(refused, SendFailure::NoSuchStream, cx);
         self.sender.a_rwnd = init.a_rwnd;
         self.ecn = (self.config.ecn && parameters.ecn).then(Box::default);
         self.receiver = Receiver::new(init.initial_tsn, &self.config);
@@ -458,7 +458,7 @@ impl Association {
                 if connecting || self.stats.data_chunks_received == 0 {
                     self.adopt(cookie, cx.now);
                     let refused = self.sender.queue.limit_streams(self.outbound_streams);
-                    self.report_unsent(refused, cx);
+                    self.discard_unsent(refused, SendFailure::NoSuchStream, cx);
                 }
                 if connecting {
                     self.establish_by_cookie(cx);
@@ -571,7 +571,7 @@ impl Association {
 
     /// Action (A): the old association is gone, a new one takes its place.
     fn restart(&mut self, cookie: &Cookie, cx: &mut Context<'_>) {
-        self.fail_all_data(cx);
+        self.fail_all_data(SendFailure::Restarted, cx);
         self.local_tag = cookie.local_tag;
         self.local_initial_tsn = cookie.local_initial_tsn;
         self.sender.restart(cookie.local_initial_tsn, &self.config);

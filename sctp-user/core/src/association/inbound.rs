@@ -2,7 +2,7 @@
 
 use core::net::IpAddr;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 
 use super::receiver::{PacketSummary, Received};
 use super::state::State;
@@ -10,7 +10,7 @@ use super::{Association, Context, Control};
 use crate::answer::encode;
 use crate::event::Event;
 use crate::wire::{Cause, CauseCode, Chunk, ChunkError, ChunkType, Data, ErrorChunk, InitError, Packet, RawChunk};
-use crate::{CloseReason, Ecn, PayloadSource};
+use crate::{CloseReason, Ecn, PayloadSource, RemoteError};
 
 /// Most bytes of something not recognized that are sent back.
 const MAX_REPORTED: usize = 512;
@@ -221,16 +221,9 @@ impl Association {
             if self.state.is_connecting() {
                 continue;
             }
-            let info = match cause {
-                Cause::InvalidStreamIdentifier { stream } => Bytes::copy_from_slice(&stream.to_be_bytes()),
-                Cause::UnrecognizedChunkType(bytes)
-                | Cause::UnresolvableAddress(bytes)
-                | Cause::ProtocolViolation(bytes)
-                | Cause::UserInitiatedAbort(bytes) => Bytes::copy_from_slice(bytes),
-                Cause::Unknown(raw) => Bytes::copy_from_slice(raw.value),
-                _ => Bytes::new(),
-            };
-            self.emit(cx, Event::RemoteError { cause: code.0, info });
+            if let Some(error) = RemoteError::from_cause(&cause) {
+                self.emit(cx, Event::RemoteError { error });
+            }
         }
     }
 

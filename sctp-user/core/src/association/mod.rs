@@ -47,13 +47,17 @@ use self::sender::Sender;
 use self::state::State;
 use crate::answer::Answer;
 use crate::config::AssociationConfig;
+use crate::data::outstanding::{MESSAGE_OVERHEAD, OutboundChunk};
 use crate::data::send_queue::Unsent;
 use crate::event::{Event, PathInfo, PathState};
 use crate::path::{Path, Paths};
 use crate::serial::Tsn;
 use crate::time::Instant;
 use crate::wire::{Checksum, padded};
-use crate::{AssociationId, AssociationState, AssociationStats, EcnStats, Message, ReceivedMessage, SendError};
+use crate::{
+    AssociationId, AssociationState, AssociationStats, AssociationStatus, EcnStats, Message, ReceivedMessage,
+    SendError, SendFailure,
+};
 
 pub(crate) use self::handshake::{NewAssociation, PeerParameters, in_scope, is_unicast};
 pub(crate) use self::inbound::Inbound;
@@ -64,6 +68,9 @@ const MAX_CONTROL: usize = 64;
 /// Bytes that replies leave free in their packet: the common header, the small control chunks that may come first, and a SACK with
 /// Duplicate TSNs; its Gap Ack Blocks take what is left.
 const BESIDE_REPLIES: usize = 12 + 24 + 16 + 4 * 16;
+
+/// The space of so many events is kept when none waits.
+const KEPT_EVENTS: usize = 1024;
 
 /// One association, to look at. Actions go by the [`Endpoint`](crate::Endpoint) and the association's id.
 #[derive(Debug)]
@@ -155,7 +162,12 @@ impl EventQueue {
     }
 
     pub(crate) fn pop(&mut self) -> Option<(AssociationId, Event)> {
-        self.queue.pop_front()
+        let next = self.queue.pop_front();
+        // What a flood has left behind goes when it is over.
+        if self.queue.is_empty() && self.queue.capacity() > KEPT_EVENTS {
+            self.queue = VecDeque::new();
+        }
+        next
     }
 }
 
@@ -198,6 +210,22 @@ impl Association {
     /// What it has counted.
     pub fn stats(&self) -> &AssociationStats {
         &self.stats
+    }
+
+    /// A picture of all of it.
+    pub fn status(&self) -> AssociationStatus {
+        AssociationStatus {
+            state: self.state(),
+            paths: self.paths().collect(),
+            peer_window: self.peer_window(),
+            outstanding_chunks: self.outstanding_chunks(),
+            messages_ready: self.messages_ready(),
+            receive_buffer_used: self.receive_buffer_used(),
+            send_buffer_used: self.send_buffer_used(),
+            outbound_streams: self.outbound_streams,
+            inbound_streams: self.inbound_streams,
+            stats: self.stats,
+        }
     }
 
     /// Its settings.
@@ -337,6 +365,19 @@ impl Association {
         Arc::clone(&self.local_addresses)
     }
 
+    /// Other settings from now on.
+    pub(crate) fn set_config(&mut self, config: Arc<AssociationConfig>) {
+        self.config = config;
+    }
+
+    /// Gives memory back that traffic has left behind. For an association that is idle.
+    fn release_memory(&mut self) {
+        self.sender.queue.shrink();
+        self.sender.outstanding.shrink();
+        self.receiver.shrink();
+        self.control.shrink_to_fit();
+    }
+
     pub(crate) fn tie_tags(&self) -> (u32, u32) {
         self.tie_tags
     }
@@ -363,7 +404,7 @@ impl Association {
     }
 
     /// Takes a message to send.
-    pub(crate) fn send(&mut self, message: Message) -> Result<(), SendError> {
+    pub(crate) fn send(&mut self, message: Message, now: Instant) -> Result<(), SendError> {
         let ends = matches!(
             self.state,
             State::ShutdownPending | State::ShutdownSent(_) | State::ShutdownReceived | State::ShutdownAckSent(_)
@@ -391,7 +432,7 @@ impl Association {
         if len > max {
             return Err(SendError::TooLong { len, max });
         }
-        self.sender.push(message, &self.config).map_err(SendError::WouldBlock)?;
+        self.sender.push(message, &self.config, now).map_err(SendError::WouldBlock)?;
         self.stats.messages_sent += 1;
         Ok(())
     }
@@ -481,7 +522,13 @@ impl Association {
                 //= RFC 9260 §5.1.5: "however, the COOKIE ACK chunk MUST be the first chunk in the SCTP packet"
                 //= RFC 9260 §5.1.5: "if the SACK chunk is bundled with the COOKIE ACK chunk, the COOKIE ACK chunk MUST
                 //= appear first in the SCTP packet"
-                self.control.push_front(QueuedControl { path, packet: self.stats.packets_received, chunk });
+                // Once is enough, however often a peer provokes it.
+                let kind = core::mem::discriminant(&chunk);
+                let same =
+                    |queued: &QueuedControl| queued.path == path && core::mem::discriminant(&queued.chunk) == kind;
+                if !self.control.iter().any(same) {
+                    self.control.push_front(QueuedControl { path, packet: self.stats.packets_received, chunk });
+                }
             }
             Control::Encoded(ref reply) if !self.has_space_for(reply.len(), path) => {}
             _ if self.control.len() < MAX_CONTROL => {
@@ -506,26 +553,61 @@ impl Association {
     }
 
     /// Reports messages that were not sent.
-    fn report_unsent(&mut self, unsent: impl IntoIterator<Item = Unsent>, cx: &mut Context<'_>) {
-        for Unsent { context, stream, begun } in unsent {
-            self.emit(cx, Event::SendFailed { context, stream, sent: begun });
+    fn report_unsent(&mut self, unsent: impl IntoIterator<Item = Unsent>, reason: SendFailure, cx: &mut Context<'_>) {
+        for Unsent { context, stream, begun, ppid, payload } in unsent {
+            self.emit(cx, Event::SendFailed { context, stream, sent: begun, reason, ppid, payload });
+        }
+    }
+
+    /// Reports messages of which nothing was sent, and gives their space in the send buffer back.
+    fn discard_unsent(&mut self, unsent: Vec<Unsent>, reason: SendFailure, cx: &mut Context<'_>) {
+        let bytes = unsent.iter().map(|message| message.len() + MESSAGE_OVERHEAD).sum();
+        self.report_unsent(unsent, reason, cx);
+        if bytes > 0 && self.sender.release(bytes) {
+            self.emit(cx, Event::Writable);
+        }
+    }
+
+    /// Whether [`drop_expired`](Self::drop_expired) may have something to do.
+    pub(crate) fn has_expiring(&self) -> bool {
+        self.sender.queue.has_expiring()
+    }
+
+    /// Gives up messages whose turn it is and whose lifetime is over (§11.1.5).
+    pub(crate) fn drop_expired(&mut self, cx: &mut Context<'_>) {
+        let expired: Vec<Unsent> = core::iter::from_fn(|| self.sender.queue.take_expired(cx.now)).collect();
+        if !expired.is_empty() {
+            self.discard_unsent(expired, SendFailure::Expired, cx);
+            self.all_acknowledged(cx);
         }
     }
 
     /// Gives up everything that is outstanding or waits, and reports it.
-    fn fail_all_data(&mut self, cx: &mut Context<'_>) {
+    fn fail_all_data(&mut self, reason: SendFailure, cx: &mut Context<'_>) {
         // A message is reported once, whether its end is outstanding or waits. Gap Ack Blocks save none: what lies above a hole
         // has arrived, but cannot have been delivered for good.
-        let begun = self.sender.queue.drain();
-        let failed: Vec<Unsent> = self
-            .sender
-            .outstanding
-            .drain()
-            .filter(|chunk| chunk.ending)
-            .map(|chunk| Unsent { context: chunk.context, stream: chunk.stream, begun: true })
-            .collect();
-        self.report_unsent(failed, cx);
-        self.report_unsent(begun, cx);
+        let mut waiting = self.sender.queue.drain();
+        let mut failed: Vec<Unsent> = Vec::new();
+        let mut ended = true;
+        for chunk in self.sender.outstanding.drain() {
+            let OutboundChunk { context, stream, ppid, ending, payload, .. } = chunk;
+            match failed.last_mut().filter(|_| !ended) {
+                Some(message) => message.payload.push(payload),
+                None => {
+                    failed.push(Unsent { context, stream, begun: true, ppid, payload: smallvec::smallvec![payload] })
+                }
+            }
+            ended = ending;
+        }
+        if !ended
+            && let Some(message) = failed.last_mut()
+            && let Some(rest) = waiting.first_mut().filter(|rest| rest.begun)
+        {
+            message.payload.append(&mut rest.payload);
+            waiting.remove(0);
+        }
+        self.report_unsent(failed, reason, cx);
+        self.report_unsent(waiting, reason, cx);
         let used = self.sender.buffered();
         self.sender.release(used);
     }

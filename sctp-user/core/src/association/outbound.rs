@@ -554,6 +554,7 @@ impl Association {
     /// Nagle's algorithm (§6.1): with data outstanding, less than a packet waits for more.
     fn nagle_holds(&self) -> bool {
         self.config.nagle
+            && !self.sender.queue.has_unbundled()
             && !self.sender.outstanding.is_empty()
             && self.sender.queue.bytes() + DATA_CHUNK_HEADER * self.sender.queue.messages() < self.paths.max_chunk()
     }

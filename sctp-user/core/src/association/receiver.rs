@@ -248,6 +248,15 @@ impl Receiver {
         core::mem::take(&mut self.ready)
     }
 
+    /// Gives back memory that nothing is in.
+    pub(crate) fn shrink(&mut self) {
+        self.tracker.shrink();
+        self.reassembly.shrink();
+        self.streams.shrink();
+        self.ready.shrink_to_fit();
+        self.sack.owed.shrink_to_fit();
+    }
+
     /// Drops what can never be delivered any more.
     pub(crate) fn drop_incomplete(&mut self) {
         self.reassembly.reset();

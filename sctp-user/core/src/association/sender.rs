@@ -5,6 +5,7 @@ use crate::config::AssociationConfig;
 use crate::data::outstanding::{MESSAGE_OVERHEAD, Outstanding};
 use crate::data::send_queue::SendQueue;
 use crate::serial::Tsn;
+use crate::time::Instant;
 
 /// The sending half.
 #[derive(Debug)]
@@ -64,7 +65,7 @@ impl Sender {
     }
 
     /// Queues a message if the buffer has room; gives it back if not.
-    pub(crate) fn push(&mut self, message: Message, config: &AssociationConfig) -> Result<(), Message> {
+    pub(crate) fn push(&mut self, message: Message, config: &AssociationConfig, now: Instant) -> Result<(), Message> {
         let len = message.payload.len() + MESSAGE_OVERHEAD;
         if self.buffered > 0 && self.buffered() + len > self.buffer() {
             self.refused = true;
@@ -73,7 +74,7 @@ impl Sender {
         self.buffered += size(len);
         self.busy = true;
         self.burst = self.burst.max(config.max_burst);
-        self.queue.push(message);
+        self.queue.push(message, now);
         Ok(())
     }
 

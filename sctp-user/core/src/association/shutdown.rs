@@ -6,10 +6,11 @@ use bytes::Bytes;
 
 use super::state::{Closing, State};
 use super::{Association, Context, Control};
-use crate::CloseReason;
 use crate::answer::Answer;
 use crate::event::Event;
+use crate::remote_error::information;
 use crate::wire::{Abort, Cause, CauseList, CommonHeader, Shutdown, ShutdownComplete};
+use crate::{CloseReason, SendFailure};
 
 /// Most bytes of a reason that go with an ABORT.
 const MAX_REASON: usize = 1024;
@@ -163,13 +164,10 @@ impl Association {
             self.close(CloseReason::Shutdown, cx);
             return;
         }
-        let first = abort.causes.iter().find_map(Result::ok);
-        let info = match first {
-            Some(Cause::UserInitiatedAbort(reason) | Cause::ProtocolViolation(reason)) => {
-                Bytes::copy_from_slice(reason)
-            }
-            _ => Bytes::new(),
-        };
+        let causes = || abort.causes.iter().filter_map(Result::ok);
+        let by_user = causes().find(|cause| matches!(cause, Cause::UserInitiatedAbort(_)));
+        let first = by_user.or_else(|| causes().next());
+        let info = first.as_ref().map_or_else(Bytes::new, information);
         let cause = first.map(|cause| cause.code().0);
         //= RFC 9260 §9.1: "the receiving endpoint MUST remove the association from its record and SHOULD report the
         //= termination to its upper layer"
@@ -236,7 +234,7 @@ impl Association {
         if self.is_closed() {
             return;
         }
-        self.fail_all_data(cx);
+        self.fail_all_data(SendFailure::Closed, cx);
         self.receiver.drop_incomplete();
         self.control.clear();
         self.state = State::Closed;

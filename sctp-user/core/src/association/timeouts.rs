@@ -35,7 +35,11 @@ impl Association {
                 Timer::T5ShutdownGuard => self.t5_expired(cx),
                 Timer::Sack => self.receiver.sack_timeout(&self.config),
                 Timer::T3Rtx(path) => self.t3_expired(path, cx),
-                Timer::Heartbeat(path) => self.heartbeat_expired(path, cx),
+                Timer::Heartbeat(path) => {
+                    // A path has been idle for long, and often all of them.
+                    self.release_memory();
+                    self.heartbeat_expired(path, cx);
+                }
                 Timer::Pacing(path) => self.pacing_expired(path),
                 Timer::PathMtu(path) => self.path_mtu_expired(path, cx),
             }

@@ -373,6 +373,14 @@ impl Outstanding {
         Ok(outcome)
     }
 
+    /// Gives back memory that nothing is in.
+    pub(crate) fn shrink(&mut self) {
+        self.chunks.shrink_to_fit();
+        for runs in [&mut self.acknowledged, &mut self.previous, &mut self.lost] {
+            runs.shrink();
+        }
+    }
+
     /// Gives back all chunks, lowest TSN first; forgets them.
     pub(crate) fn drain(&mut self) -> impl Iterator<Item = OutboundChunk> {
         self.acknowledged.clear();

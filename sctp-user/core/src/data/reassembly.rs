@@ -133,6 +133,12 @@ impl Reassembly {
         Ok(if part.has_beginning && part.has_ending { self.complete(at) } else { None })
     }
 
+    /// Gives back memory that nothing is in.
+    pub(crate) fn shrink(&mut self) {
+        self.parts.shrink_to_fit();
+        self.spare = VecDeque::new();
+    }
+
     /// Drops everything.
     pub(crate) fn reset(&mut self) {
         *self = Self::default();

@@ -37,6 +37,11 @@ impl Runs {
         self.runs.is_empty()
     }
 
+    /// Gives back memory that nothing is in.
+    pub(crate) fn shrink(&mut self) {
+        self.runs.shrink_to_fit();
+    }
+
     /// How many runs there are.
     pub(crate) fn count(&self) -> usize {
         self.runs.len()

@@ -63,6 +63,11 @@ impl InboundStreams {
         true
     }
 
+    /// Gives back memory that nothing is in.
+    pub(crate) fn shrink(&mut self) {
+        self.waiting.shrink_to_fit();
+    }
+
     /// All streams begin anew; what waited is dropped.
     pub(crate) fn reset(&mut self) {
         *self = Self::default();

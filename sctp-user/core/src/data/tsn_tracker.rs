@@ -37,6 +37,12 @@ pub(crate) enum Arrival {
 }
 
 impl TsnTracker {
+    /// Gives back memory that nothing is in.
+    pub(crate) fn shrink(&mut self) {
+        self.above.shrink();
+        self.duplicates.shrink_to_fit();
+    }
+
     /// `initial` is the peer's Initial TSN: the first that will arrive.
     pub(crate) fn new(initial: Tsn) -> Self {
         Self { cumulative: initial.previous(), above: Runs::default(), duplicates: SmallVec::new() }

@@ -2,7 +2,7 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `mod` | what the user calls |
+//! | `mod`, `primitives` | what the user calls |
 //! | `table` | the associations and the maps that lead to them |
 //! | `routing` | which association a packet belongs to (§8.5) |
 //! | `setup` | INIT and COOKIE ECHO, which may make one (§5.1, §5.2) |
@@ -11,6 +11,7 @@
 
 mod icmp;
 mod out_of_the_blue;
+mod primitives;
 mod routing;
 mod setup;
 mod table;
@@ -254,6 +255,9 @@ impl Endpoint {
         }
         while let Some(slot) = self.dirty.front().copied() {
             if let Some(live) = self.table.live_mut(slot).filter(|live| live.dirty) {
+                if live.association.has_expiring() {
+                    live.association.drop_expired(&mut Context { now, rng: &mut self.rng, events: &mut self.events });
+                }
                 if let Some(transmit) = live.association.poll_transmit(now, buf) {
                     self.turn += 1;
                     if self.turn >= TURN {
@@ -301,10 +305,10 @@ impl Endpoint {
     /// # Errors
     /// [`SendError::WouldBlock`] gives the message back; [`Event::Writable`] tells when to try again. The others say what is wrong with
     /// it.
-    pub fn send(&mut self, _now: Instant, id: AssociationId, message: Message) -> Result<(), SendError> {
+    pub fn send(&mut self, now: Instant, id: AssociationId, message: Message) -> Result<(), SendError> {
         let slot = self.table.slot_of(id).ok_or(SendError::NoAssociation)?;
         let live = self.table.live_mut(slot).ok_or(SendError::NoAssociation)?;
-        if let Err(error) = live.association.send(message) {
+        if let Err(error) = live.association.send(message, now) {
             // Slow path: the buffer is full, and perhaps too small for the path.
             let growth = live.association.send_growth().min(self.buffer_memory);
             let SendError::WouldBlock(message) = error else { return Err(error) };
@@ -313,7 +317,7 @@ impl Endpoint {
             }
             self.buffer_memory -= growth;
             live.association.enlarge_send_buffer(growth);
-            live.association.send(message)?;
+            live.association.send(message, now)?;
         }
         if !live.dirty {
             live.dirty = true;

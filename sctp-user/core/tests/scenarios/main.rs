@@ -3,6 +3,7 @@
 #[path = "../sim/mod.rs"]
 mod sim;
 
+mod bounds;
 mod congestion;
 mod economy;
 mod ending;
@@ -15,6 +16,7 @@ mod hostile;
 mod path_mtu;
 mod paths;
 mod paths_failing;
+mod primitives;
 mod rfc_data;
 mod rfc_replies;
 mod setup_tables;

@@ -257,7 +257,7 @@ impl World {
                 side.finished = true;
                 Ok(())
             }
-            Event::SendFailed { context, stream, sent } => self.ledger.failed(context, stream, sent),
+            Event::SendFailed { context, stream, sent, .. } => self.ledger.failed(context, stream, sent),
             Event::Closed { reason } => {
                 side.closed = Some(now);
                 side.finished = true;
@@ -360,6 +360,14 @@ impl World {
     /// Sends one message for a test.
     pub(crate) fn send(&mut self, side: usize, stream: u16, length: usize) {
         let message = self.ledger.compose(self.sides[side].flow, stream, false, length);
+        let taken = self.try_send(side, message);
+        let taken = self.judge(taken);
+        assert!(taken, "the message is taken");
+        self.settle(self.sides[side].node);
+    }
+
+    /// Sends a message that a test has composed.
+    pub(crate) fn send_message(&mut self, side: usize, message: Message) {
         let taken = self.try_send(side, message);
         let taken = self.judge(taken);
         assert!(taken, "the message is taken");

@@ -50,7 +50,7 @@ impl NoticedEvent {
             Notification::Restarted { outbound_streams, inbound_streams } => {
                 Self::Restarted { outbound_streams, inbound_streams }
             }
-            Notification::RemoteError { cause, .. } => Self::RemoteError { cause },
+            Notification::RemoteError { error } => Self::RemoteError { cause: error.code() },
             Notification::SendFailed { stream, sent, .. } => Self::SendFailed { stream, sent },
             Notification::PeerShutdown => Self::PeerShutdown,
             _ => return None,

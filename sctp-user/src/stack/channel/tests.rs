@@ -131,7 +131,14 @@ fn what_was_not_sent_at_the_end_is_reported() {
     channel.end(Ended::Stopped("why".to_owned()));
     assert_eq!(channel.unsent(), 2);
     for expected in [8, 9] {
-        let failed = Notification::SendFailed { context: expected, stream: 0, sent: false };
+        let failed = Notification::SendFailed {
+            context: expected,
+            stream: 0,
+            sent: false,
+            reason: SendFailure::Closed,
+            ppid: 0,
+            payload: smallvec![message(1).payload],
+        };
         assert_eq!(subscription.next(), Ok(Some(failed)));
     }
     assert_eq!(subscription.next(), Ok(Some(Notification::Closed { reason: None })));
@@ -157,6 +164,74 @@ fn requests_are_passed_once() {
     channel.abort(Bytes::from_static(b"second"));
     assert!(channel.requests().abort());
     assert_eq!(channel.abort_reason(), "first");
+}
+
+/// What has been accepted keeps the channel from being drained, also while another thread is about to put it in.
+#[test]
+fn a_channel_is_drained_when_nothing_can_come_any_more() {
+    let channel = channel();
+    assert!(!channel.is_drained(), "it is open");
+    channel.try_send(message(10)).unwrap();
+    channel.set_closing();
+    assert!(!channel.is_drained());
+    assert!(matches!(channel.try_send(message(10)), Err(Refused::Closed)));
+    assert!(channel.next_outgoing().is_some());
+    channel.release(Channel::charge(10));
+    assert!(channel.is_drained());
+}
+
+#[test]
+fn no_message_is_lost_between_sending_and_closing() {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    for _ in 0..200 {
+        let limits = QueueLimits { outgoing: 1 << 20, incoming: 1, max_message_size: 600 };
+        let channel = Arc::new(Channel::new(AssociationId::from_parts(0, 0), Arc::new(mailbox(0)), limits));
+        channel.set_established(Established {
+            streams: (3, 5),
+            local_port: 1,
+            peer_port: 2,
+            peer_addresses: Vec::new(),
+        });
+        let sent = Arc::new(AtomicUsize::new(0));
+        let senders: Vec<_> = (0..2)
+            .map(|_| {
+                let (channel, sent) = (channel.clone(), sent.clone());
+                std::thread::spawn(move || {
+                    while channel.try_send(message(10)).is_ok() {
+                        sent.fetch_add(1, Ordering::Relaxed);
+                    }
+                })
+            })
+            .collect();
+        let mut taken = 0;
+        let mut take = || {
+            while channel.next_outgoing().is_some() {
+                channel.release(Channel::charge(10));
+                taken += 1;
+            }
+        };
+        take();
+        channel.set_closing();
+        while !channel.is_drained() {
+            take();
+        }
+        take();
+        for sender in senders {
+            sender.join().unwrap();
+        }
+        assert_eq!(channel.next_outgoing(), None, "drained is drained");
+        assert_eq!(taken, sent.load(Ordering::Relaxed));
+    }
+}
+
+#[test]
+fn a_lifetime_runs_in_the_channel_too() {
+    let channel = channel();
+    let lifetime = std::time::Duration::from_secs(100);
+    channel.try_send(message(1).with_lifetime(lifetime)).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(2));
+    let left = channel.next_outgoing().unwrap().lifetime.unwrap();
+    assert!(left < lifetime && left > lifetime / 2, "{left:?}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use sctp_core::time::Instant;
-use sctp_core::{AssociationId, SendError};
+use sctp_core::{AssociationId, Message, SendError, SendFailure};
 
 use super::{SEND_BUDGET, SERVE_BUDGET, Worker};
 use crate::datapath::Link;
@@ -62,7 +62,8 @@ impl<L: Link> Worker<L> {
     /// Moves messages from the channel to the association's send buffer; whether none is left.
     pub(super) fn send(&mut self, now: Instant, id: AssociationId) -> bool {
         let Some(entry) = self.table.get_mut(id) else { return true };
-        if entry.blocked {
+        // Of an association that has ended, the end is on the way; it reports what the channel still has.
+        if entry.blocked || self.endpoint.association(id).is_none() {
             return false;
         }
         let mut released = 0;
@@ -84,7 +85,9 @@ impl<L: Link> Worker<L> {
                 Err(error) => {
                     released += charge;
                     tracing::debug!(%id, %error, "a message was not taken");
-                    entry.channel.refuse(context, stream);
+                    // A restart may have left fewer streams.
+                    let message = Message::new(stream, Bytes::new()).with_context(context);
+                    entry.channel.refuse(message, SendFailure::NoSuchStream);
                 }
             }
         }

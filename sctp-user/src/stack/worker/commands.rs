@@ -39,10 +39,7 @@ impl<L: Link> Worker<L> {
                     self.endpoint.unlisten(port);
                     self.acceptors.remove(&port);
                 }
-                Command::SetPrimary { id, address, reply } => {
-                    // Whoever asked may have given up.
-                    let _ = reply.send(self.endpoint.set_primary(now, id, address));
-                }
+                Command::Act(act) => act(&mut self.endpoint, now),
                 Command::SetAddresses(addresses) => self.endpoint.set_local_addresses(&addresses),
                 Command::Inspect(look) => look(&Inspection {
                     worker: self.mailbox.index(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use sctp_core::time::Instant;
-use sctp_core::{AssociationId, Event};
+use sctp_core::{AssociationId, Event, SendFailure};
 
 use super::Worker;
 use crate::datapath::Link;
@@ -110,8 +110,8 @@ impl<L: Link> Worker<L> {
         }
         entry.channel.delivered(charge);
         self.endpoint.release(id);
-        if let Some(message) = &entry.pending {
-            entry.channel.refuse(message.context, message.stream);
+        if let Some(message) = entry.pending {
+            entry.channel.refuse(message, SendFailure::Closed);
         }
         entry.channel.end(ended);
     }
