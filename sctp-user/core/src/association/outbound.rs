@@ -516,8 +516,10 @@ impl Association {
     /// The path that DATA can be sent on now.
     fn data_path(&self, now: Instant) -> Option<usize> {
         let path = self.willing_path()?;
-        // A fast retransmission is not delayed (§7.2.4 item 3).
-        (self.paths[path].is_in_pace(now) || self.paths[path].fast_retransmit).then_some(path)
+        // A fast retransmission is not delayed (§7.2.4 item 3); nor is what follows when nothing is in flight: with a window of one
+        // packet it would wait for most of a round trip, which may be longer than RTO.Max.
+        let at_once = self.paths[path].fast_retransmit || self.sender.outstanding.flight(path).bytes == 0;
+        (at_once || self.paths[path].is_in_pace(now)).then_some(path)
     }
 
     /// The path that windows and Max.Burst let DATA be sent on.
