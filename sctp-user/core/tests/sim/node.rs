@@ -32,6 +32,9 @@ pub(crate) struct Node {
     links: BTreeMap<AssociationId, (Option<u32>, Option<u32>)>,
     /// How far its clock has leapt ahead of the world's.
     pub(crate) leapt: Duration,
+    /// Local tags that packets with the mark of congestion came to, and those that an ECNE came to.
+    pub(crate) marked: BTreeSet<u32>,
+    pub(crate) echoed: BTreeSet<u32>,
     /// Until when the host does not run.
     pub(crate) asleep: Instant,
     /// The tag of the packet that is being handled.
@@ -54,6 +57,8 @@ impl Node {
             peers: BTreeSet::new(),
             links: BTreeMap::new(),
             leapt: Duration::ZERO,
+            marked: BTreeSet::new(),
+            echoed: BTreeSet::new(),
             asleep: Instant::ORIGIN,
             answering: None,
             random,

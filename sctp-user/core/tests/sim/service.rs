@@ -13,7 +13,8 @@ use sctp_core::{
 use super::app::Plan;
 use super::capture::Captured;
 use super::network::{Arrival, Fate, ip_header};
-use super::observer::PathView;
+use super::node::Node;
+use super::observer::{PathView, Tags};
 use super::packet::{self, Sending};
 use super::world::{Conversation, Deed, MOST_STEPS_AT_ONCE, Sight, Verdict, Violation, World};
 
@@ -29,6 +30,14 @@ impl World {
         let valid = verify_checksum(&bytes);
         let packet = Packet::parse(&bytes).ok();
         node.answering = packet.map(|packet| packet.verification_tag);
+        if let Some(packet) = packet {
+            if ecn == Ecn::Ce {
+                node.marked.insert(packet.verification_tag);
+            }
+            if packet::has(&bytes, ChunkType::ECNE) {
+                node.echoed.insert(packet.verification_tag);
+            }
+        }
         let (mut copying, mut sharing) = (CopyPayload(&bytes), SharedPayload(&bytes));
         let datagram = Datagram {
             source,
@@ -211,6 +220,9 @@ impl World {
 
         let tags = transmit.association.and_then(|id| node.tags(id));
         let side = transmit.association.and_then(|id| node.sides.get(&id));
+        if let Some(tags) = tags {
+            check_ecn(node, tags, &bytes)?;
+        }
         if let (Some(tags), Some(side), Ok(packet)) = (tags, side, Packet::parse(&bytes)) {
             let path = path.map(|path| PathView { cwnd: path.cwnd, flight: path.flight });
             if packet.verification_tag == tags.peer {
@@ -303,6 +315,18 @@ impl World {
         }
         Ok(())
     }
+}
+
+/// RFC 4960 appendix A: an ECNE answers a mark, and a CWR an ECNE.
+fn check_ecn(node: &Node, tags: Tags, bytes: &[u8]) -> Result<(), Violation> {
+    let what = || format!("to {tags:x?}");
+    if packet::has(bytes, ChunkType::ECNE) && !node.marked.contains(&tags.local) {
+        return Err(Violation { rule: "congestion is echoed when it was experienced", what: what() });
+    }
+    if packet::has(bytes, ChunkType::CWR) && !node.echoed.contains(&tags.local) {
+        return Err(Violation { rule: "a reduction is told to who has echoed congestion", what: what() });
+    }
+    Ok(())
 }
 
 /// What must hold of an association at any time, judged by what it tells of itself.
