@@ -42,7 +42,7 @@ pub struct EndpointConfig {
     /// [`cookie_lifetime`](Self::cookie_lifetime). Default 10 min.
     pub cookie_key_lifetime: Duration,
     /// Most associations that have ended and whose State Cookies are remembered while they are fresh, so that a copy of a COOKIE
-    /// ECHO does not revive one. Beyond it the oldest are forgotten. Default 65 536, which take 3 MiB at most.
+    /// ECHO does not revive one. Beyond it the oldest are forgotten. Default 65 536, which take 4 MiB at most.
     pub max_spent_cookies: usize,
     /// What is done about packets that belong to no association (RFC 9260 §8.4).
     pub out_of_the_blue: OutOfTheBluePolicy,
