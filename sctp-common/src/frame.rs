@@ -11,9 +11,11 @@
 //! # Decisions
 //!
 //! * **Fragments.** A first fragment has ports and is decoded, marked [`Decoded::fragment`]; if it is for us it is dropped
-//!   by name. Later fragments have none and pass to the kernel, which cannot complete a packet of ours without its
-//!   first fragment, and so never answers for us, while other SCTP users of the host keep theirs.
+//!   by name, or passes to the kernel where that is [asked for](crate::maps::policy::PASS_FRAGMENTS). Later fragments have no ports and
+//!   pass to the kernel always, which cannot complete a packet of ours without its first fragment, and so never answers for us, while
+//!   other SCTP users of the host keep theirs.
 //!   An IPv6 "atomic" fragment (offset 0, none to follow, RFC 6946) is a whole packet and treated as one.
+//! * **ICMP** is told apart from the rest, since an error may quote a packet of ours: see [`icmp`](crate::icmp).
 //! * **Authentication and encryption headers** (AH, ESP) pass to the kernel's IPsec.
 //! * **Padding.** The SCTP packet ends where the IP length says; Ethernet's padding behind it is ignored.
 //! * **Multi-buffer frames** are not handled: the program is not marked `xdp.frags`, so a driver with an MTU that
@@ -211,7 +213,7 @@ pub const fn ipv4_mapped(address: [u8; 4]) -> [u8; 16] {
 
 /// The type of what Ethernet carries, behind at most two VLAN tags, and its offset.
 #[inline(always)]
-fn ethernet<F: Frame + ?Sized>(frame: &F) -> Option<(u16, usize)> {
+pub(crate) fn ethernet<F: Frame + ?Sized>(frame: &F) -> Option<(u16, usize)> {
     let outer = u16::from_be_bytes(frame.read(ETHERNET_HEADER_LENGTH - 2)?);
     if !is_vlan(outer) {
         return Some((outer, ETHERNET_HEADER_LENGTH));
@@ -240,8 +242,8 @@ fn first_chunk<F: Frame + ?Sized>(frame: &F, packet: &ip::IpPacket) -> Result<Ch
     Ok(ChunkHead { kind, flags, length: u16::from_be_bytes([l0, l1]) })
 }
 
-const ETHER_TYPE_IPV4: u16 = 0x0800;
-const ETHER_TYPE_IPV6: u16 = 0x86dd;
+pub(crate) const ETHER_TYPE_IPV4: u16 = 0x0800;
+pub(crate) const ETHER_TYPE_IPV6: u16 = 0x86dd;
 /// IEEE 802.1Q, a customer's VLAN tag.
 const ETHER_TYPE_VLAN: u16 = 0x8100;
 /// IEEE 802.1ad, a provider's VLAN tag ("QinQ").

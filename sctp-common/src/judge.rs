@@ -54,8 +54,8 @@ pub struct Owner {
 
 impl Owner {
     #[inline(always)]
-    const fn of_association(TagEntry { slot, generation, worker }: TagEntry) -> Self {
-        Self { reason: RedirectReason::Association, worker: worker as u16, slot, generation }
+    pub(crate) const fn of(reason: RedirectReason, TagEntry { slot, generation, worker }: TagEntry) -> Self {
+        Self { reason, worker: worker as u16, slot, generation }
     }
 
     #[inline(always)]
@@ -121,7 +121,7 @@ where
     {
         let key = TagKey::new(packet.destination_port, kind, packet.verification_tag);
         if let Some(entry) = tables.tag(&key) {
-            return Ok(Claim::Owner(Owner::of_association(entry)));
+            return Ok(Claim::Owner(Owner::of(RedirectReason::Association, entry)));
         }
     }
     if !tables.is_ours(&packet.destination) {
@@ -170,7 +170,7 @@ fn by_contents<T: Tables>(packet: &Decoded, contents: Contents, tables: &T) -> R
     if contents.has_reflected_abort()
         && let Some(entry) = tables.tag(&TagKey::new(packet.destination_port, TagKind::Peer, tag))
     {
-        return Ok(Claim::Owner(Owner::of_association(entry)));
+        return Ok(Claim::Owner(Owner::of(RedirectReason::Association, entry)));
     }
     if let Some(PeerEntry { worker }) = tables.peer(&peer_key(packet)) {
         // It is known which association the packet belongs to, so it is not out of the blue but discarded (§8.5), unless it is a
@@ -186,6 +186,19 @@ fn by_contents<T: Tables>(packet: &Decoded, contents: Contents, tables: &T) -> R
 
 /// Bytes of the Initiate Tag, the first field of an INIT (RFC 9260 §3.3.2).
 const INITIATE_TAG_LENGTH: usize = 4;
+
+/// The verdict on a first fragment for us, which no step goes on with: it is dropped unless the bits of [`policy`] say otherwise. Other
+/// verdicts stay.
+#[inline(always)]
+#[must_use]
+pub const fn leave_fragments(verdict: Verdict, bits: u32) -> Verdict {
+    match verdict {
+        Verdict::Drop(DropReason::Fragment) if bits & policy::PASS_FRAGMENTS != 0 => {
+            Verdict::Pass(PassReason::Fragment)
+        }
+        verdict => verdict,
+    }
+}
 
 /// Which packets' CRC32c (RFC 9260 §6.8) is computed here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,6 +12,9 @@ pub mod names {
     pub const TAGS: &str = "TAGS";
     /// Hash of [`PeerKey`](super::PeerKey) to [`PeerEntry`](super::PeerEntry): the peers of live associations.
     pub const PEERS: &str = "PEERS";
+    /// Hash of [`HeartbeatKey`](super::HeartbeatKey) to [`HeartbeatEntry`](super::HeartbeatEntry): whose HEARTBEATs are answered by the
+    /// program.
+    pub const HEARTBEATS: &str = "HEARTBEATS";
     /// Hash of [`AddressKey`](super::AddressKey) to `u32` (its value has no meaning): our own IP addresses.
     pub const ADDRESSES: &str = "ADDRESSES";
     /// AF_XDP sockets, index = [`socket_index`](super::socket_index).
@@ -56,6 +59,10 @@ pub mod policy {
     /// Packets out of the blue are never answered (RFC 9260 §8.4 says that they SHOULD be): nobody learns from this host
     /// what it has not.
     pub const SILENT: u32 = 1 << 2;
+    /// A first fragment of a packet for us is left to the kernel, for whoever reassembles there, instead of being dropped.
+    pub const PASS_FRAGMENTS: u32 = 1 << 3;
+    /// HEARTBEATs are answered where [`HEARTBEATS`](super::names::HEARTBEATS) has an entry.
+    pub const ANSWER_HEARTBEATS: u32 = 1 << 4;
 }
 
 /// The index in [`XSKS`](names::XSKS) of the socket that `worker` has bound to `queue`.
@@ -253,6 +260,80 @@ impl PeerEntry {
     }
 }
 
+/// Key of the map [`HEARTBEATS`](names::HEARTBEATS): one path of an association.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct HeartbeatKey {
+    address: [u8; 16],
+    tag: u32,
+    peer_port: u16,
+    local_port: u16,
+}
+
+impl HeartbeatKey {
+    /// Bytes of one key.
+    pub const SIZE: usize = 24;
+
+    /// The key for HEARTBEATs from the peer at `address` (network byte order, IPv4 as IPv4-mapped IPv6) with our verification tag `tag`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(address: [u8; 16], tag: u32, peer_port: u16, local_port: u16) -> Self {
+        Self { address, tag, peer_port, local_port }
+    }
+
+    /// The key as the map compares it.
+    #[must_use]
+    pub const fn to_bytes(self) -> [u8; Self::SIZE] {
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = self.address;
+        let [q, r, s, t] = self.tag.to_ne_bytes();
+        let [u, v] = self.peer_port.to_ne_bytes();
+        let [w, x] = self.local_port.to_ne_bytes();
+        [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t, u, v, w, x]
+    }
+}
+
+/// Value of the map [`HEARTBEATS`](names::HEARTBEATS).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeartbeatEntry {
+    /// How many HEARTBEATs the program has answered: a sign of life of the peer that its association would not see otherwise.
+    pub answered: u64,
+    /// The peer's verification tag, which the answer carries.
+    pub peer_tag: u32,
+    unused: u32,
+}
+
+impl HeartbeatEntry {
+    /// Bytes of one value.
+    pub const SIZE: usize = 16;
+
+    /// An entry for a peer that has drawn `peer_tag`; nothing has been answered yet.
+    #[must_use]
+    pub const fn new(peer_tag: u32) -> Self {
+        Self { answered: 0, peer_tag, unused: 0 }
+    }
+
+    /// The value as the map holds it.
+    #[must_use]
+    pub const fn to_bytes(self) -> [u8; Self::SIZE] {
+        let [a, b, c, d, e, f, g, h] = self.answered.to_ne_bytes();
+        let [i, j, k, l] = self.peer_tag.to_ne_bytes();
+        let [m, n, o, p] = self.unused.to_ne_bytes();
+        [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]
+    }
+
+    /// The value from the map's bytes.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; Self::SIZE]) -> Self {
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = bytes;
+        Self {
+            answered: u64::from_ne_bytes([a, b, c, d, e, f, g, h]),
+            peer_tag: u32::from_ne_bytes([i, j, k, l]),
+            unused: u32::from_ne_bytes([m, n, o, p]),
+        }
+    }
+}
+
 /// Key of the map [`ADDRESSES`](names::ADDRESSES): an IP address, network byte order, IPv4 as IPv4-mapped IPv6.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -291,6 +372,8 @@ mod tests {
         assert_eq!(size_of::<TagEntry>(), TagEntry::SIZE);
         assert_eq!(size_of::<PeerKey>(), PeerKey::SIZE);
         assert_eq!(size_of::<PeerEntry>(), PeerEntry::SIZE);
+        assert_eq!(size_of::<HeartbeatKey>(), HeartbeatKey::SIZE);
+        assert_eq!(size_of::<HeartbeatEntry>(), HeartbeatEntry::SIZE);
         assert_eq!(size_of::<AddressKey>(), AddressKey::SIZE);
     }
 
@@ -306,6 +389,11 @@ mod tests {
         let key = PeerKey::new([9; 16], 0x0102, 0x0304).to_bytes();
         assert_eq!(key[..16], [9; 16]);
         assert_eq!((&key[16..18], &key[18..]), (&0x0102_u16.to_ne_bytes()[..], &0x0304_u16.to_ne_bytes()[..]));
+        let key = HeartbeatKey::new([9; 16], 0x0506_0708, 0x0102, 0x0304).to_bytes();
+        assert_eq!((&key[..16], &key[16..20]), (&[9; 16][..], &0x0506_0708_u32.to_ne_bytes()[..]));
+        assert_eq!((&key[20..22], &key[22..]), (&0x0102_u16.to_ne_bytes()[..], &0x0304_u16.to_ne_bytes()[..]));
+        let entry = HeartbeatEntry { answered: 5, ..HeartbeatEntry::new(6) };
+        assert_eq!(HeartbeatEntry::from_bytes(entry.to_bytes()), entry);
         assert_eq!(PeerEntry::from_bytes(PeerEntry { worker: 7 }.to_bytes()), PeerEntry { worker: 7 });
     }
 

@@ -10,7 +10,8 @@
 //!  +---------+----------+-------+-------------+------+------------+----------------
 //! ```
 //!
-//! `flags`: bits 0–1 ECN codepoint, bits 2–3 number of VLAN tags, bit 4 IPv6.
+//! `flags`: bits 0–1 ECN codepoint, bits 2–3 number of VLAN tags, bit 4 IPv6, bit 5 ICMP error. For an ICMP error, `sctp_offset` is that
+//! of the SCTP packet that it quotes.
 
 use core::ops::Range;
 
@@ -100,6 +101,28 @@ impl RxMetadata {
         [a, b, c, d, self.checksum, self.flags, e, f, g, h, i, j, k, l, m, n]
     }
 
+    /// Describes a frame with an ICMP error, and whose packet it quotes.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of_icmp(quotation: &crate::icmp::Quotation, slot: u32, generation: u32) -> Self {
+        let tags = (quotation.l3_offset - ETHERNET_HEADER_LENGTH as u16) / VLAN_TAG_LENGTH as u16;
+        let version = if quotation.is_ipv4 { 0 } else { FLAG_IPV6 };
+        Self {
+            magic: MAGIC,
+            checksum: Checksum::NotChecked as u8,
+            flags: FLAG_ICMP | (((tags & 3) as u8) << FLAG_TAGS_SHIFT) | version,
+            sctp_offset: quotation.sctp_offset,
+            slot,
+            generation,
+        }
+    }
+
+    /// Whether the frame holds an ICMP error that quotes a packet of the association, and no packet for it.
+    #[must_use]
+    pub const fn is_icmp(&self) -> bool {
+        self.flags & FLAG_ICMP != 0
+    }
+
     /// What is known of the packet's checksum.
     #[must_use]
     pub const fn checksum(&self) -> Checksum {
@@ -178,6 +201,7 @@ pub struct Located {
 const FLAG_ECN: u8 = 0b11;
 const FLAG_TAGS_SHIFT: u32 = 2;
 const FLAG_IPV6: u8 = 1 << 4;
+const FLAG_ICMP: u8 = 1 << 5;
 
 #[cfg(test)]
 mod tests {

@@ -27,7 +27,7 @@
 use crate::crc32c::Crc32c;
 use crate::frame::Decoded;
 use crate::verdict::AnswerReason;
-use crate::wire::{CHUNK_HEADER_LENGTH, COMMON_HEADER_LENGTH, IPPROTO_SCTP, chunk, flags};
+use crate::wire::{CHUNK_HEADER_LENGTH, COMMON_HEADER_LENGTH, IPPROTO_SCTP, chunk, flags, padded};
 
 /// Words of an answer over IPv4.
 pub const IPV4_WORDS: usize = 5 + SCTP_WORDS;
@@ -62,29 +62,72 @@ pub const fn ethernet(addresses: [u8; 12]) -> Option<[u8; 12]> {
 #[inline(always)]
 #[must_use]
 pub fn ipv4(packet: &Decoded, answer: Answer) -> [u32; IPV4_WORDS] {
+    let [h0, h1, h2, h3, h4] = ipv4_header(packet, SCTP_WORDS * 4);
+    let [s0, s1, s2, s3] = sctp(packet, answer);
+    [h0, h1, h2, h3, h4, s0, s1, s2, s3]
+}
+
+/// The IPv4 header of an answer to `packet` that has `length` bytes of SCTP.
+#[inline(always)]
+#[must_use]
+pub fn ipv4_header(packet: &Decoded, length: usize) -> [u32; 5] {
     let [_, _, _, destination] = address(&packet.source);
     let [_, _, _, source] = address(&packet.destination);
     // Version 4, five words of header; never to be fragmented; 64 hops.
-    let length = 0x4500_0000 | (IPV4_WORDS * 4) as u32;
+    let length = 0x4500_0000 | (IPV4_HEADER_LENGTH + length) as u32;
     let fragment = 0x4000;
     let protocol = HOPS << 24 | (IPPROTO_SCTP as u32) << 16;
     let sum = !ones_complement_sum([length, fragment, protocol, source, destination]);
-    let [s0, s1, s2, s3] = sctp(packet, answer);
-    [length, fragment, protocol | u32::from(sum), source, destination, s0, s1, s2, s3]
+    [length, fragment, protocol | u32::from(sum), source, destination]
 }
 
 /// The answer to `packet`, which came over IPv6, from the first byte of the IP header.
 #[inline(always)]
 #[must_use]
 pub fn ipv6(packet: &Decoded, answer: Answer) -> [u32; IPV6_WORDS] {
+    let [h0, h1, h2, h3, h4, h5, h6, h7, h8, h9] = ipv6_header(packet, SCTP_WORDS * 4);
+    let [s0, s1, s2, s3] = sctp(packet, answer);
+    [h0, h1, h2, h3, h4, h5, h6, h7, h8, h9, s0, s1, s2, s3]
+}
+
+/// The IPv6 header of an answer to `packet` that has `length` bytes of SCTP.
+#[inline(always)]
+#[must_use]
+pub fn ipv6_header(packet: &Decoded, length: usize) -> [u32; 10] {
     let [d0, d1, d2, d3] = address(&packet.source);
     let [a0, a1, a2, a3] = address(&packet.destination);
-    let [s0, s1, s2, s3] = sctp(packet, answer);
-    let length = ((SCTP_WORDS * 4) as u32) << 16 | (IPPROTO_SCTP as u32) << 8 | HOPS;
-    [0x6000_0000, length, a0, a1, a2, a3, d0, d1, d2, d3, s0, s1, s2, s3]
+    let length = (length as u32) << 16 | (IPPROTO_SCTP as u32) << 8 | HOPS;
+    [0x6000_0000, length, a0, a1, a2, a3, d0, d1, d2, d3]
+}
+
+/// Whether `packet` is a HEARTBEAT that can be answered in place: alone in its packet, over IP without options or extension headers.
+#[inline(always)]
+#[must_use]
+pub fn is_plain_heartbeat(packet: &Decoded) -> bool {
+    let Some(first) = packet.first_chunk() else { return false };
+    let header = if packet.is_ipv4 { IPV4_HEADER_LENGTH } else { IPV6_HEADER_LENGTH };
+    first.kind == chunk::HEARTBEAT
+        && COMMON_HEADER_LENGTH + padded(usize::from(first.length)) == usize::from(packet.sctp_len)
+        && usize::from(packet.l3_offset) + header == usize::from(packet.sctp_offset)
+}
+
+/// The first four words of the HEARTBEAT ACK that answers `packet`, a [plain](is_plain_heartbeat) HEARTBEAT of the peer that has drawn
+/// `peer_tag`: common header, with a checksum of zero, and chunk header. What follows is to stay as it is (RFC 9260 §8.3).
+#[inline(always)]
+#[must_use]
+pub fn heartbeat_ack(packet: &Decoded, peer_tag: u32) -> [u32; 4] {
+    let ports = u32::from(packet.destination_port) << 16 | u32::from(packet.source_port);
+    let length = match packet.first_chunk() {
+        Some(first) => first.length,
+        None => 0,
+    };
+    [ports, peer_tag, 0, u32::from(chunk::HEARTBEAT_ACK) << 24 | u32::from(length)]
 }
 
 const SCTP_WORDS: usize = (COMMON_HEADER_LENGTH + CHUNK_HEADER_LENGTH) / 4;
+
+const IPV4_HEADER_LENGTH: usize = 20;
+const IPV6_HEADER_LENGTH: usize = 40;
 
 /// The bit of an Ethernet address's first byte that makes it a group's.
 const GROUP: u8 = 1;
@@ -98,6 +141,8 @@ fn sctp(packet: &Decoded, answer: Answer) -> [u32; SCTP_WORDS] {
         AnswerReason::Abort => (chunk::ABORT, flags::T),
         AnswerReason::ShutdownComplete => (chunk::SHUTDOWN_COMPLETE, flags::T),
         AnswerReason::Refused => (chunk::ABORT, 0),
+        // Has more than a header, and is made in place: see `heartbeat_ack`.
+        AnswerReason::HeartbeatAck => (chunk::HEARTBEAT_ACK, 0),
     };
     let ports = u32::from(packet.destination_port) << 16 | u32::from(packet.source_port);
     let tag = answer.tag;

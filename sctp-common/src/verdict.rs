@@ -123,6 +123,8 @@ impl AnswerReason {
             Self::Abort => DropReason::OutOfTheBlue,
             Self::ShutdownComplete => DropReason::OotbShutdownAck,
             Self::Refused => DropReason::NotListening,
+            // These go to their association instead; nobody asks.
+            Self::HeartbeatAck => DropReason::NoAnswer,
         }
     }
 }
@@ -164,8 +166,10 @@ reasons! {
     /// Why a packet was left to the kernel.
     PassReason {
         NotSctp = "not-sctp": "Not SCTP over IPv4 or IPv6, or too short to tell.",
+        Icmp = "icmp": "An ICMP or ICMPv6 message that quotes no packet of ours, or need not be heeded (RFC 9260 §10).",
         ExtensionHeaders = "extension-headers": "A chain of IPv6 extension headers longer than the program follows.",
         SourceRouted = "source-routed": "An IPv6 routing header with segments left: this host is only a way-point.",
+        Fragment = "first-fragment": "The first fragment of a packet for us, left to the kernel by order.",
         LaterFragment = "later-fragment": "A fragment other than the first one, which has no ports to judge by.",
         PortNotOwned = "port-not-owned": "SCTP to a port that is not ours.",
         Transit = "transit": "SCTP to an address that is not ours, with no verification tag of ours.",
@@ -178,15 +182,17 @@ reasons! {
         Association = "association": "The verification tag belongs to a live association.",
         Init = "init": "An INIT to a port that wants them (RFC 9260 §5.1).",
         CookieEcho = "cookie-echo": "A COOKIE ECHO whose tag no association has yet (RFC 9260 §5.1.5).",
+        Icmp = "icmp-quotation": "An ICMP or ICMPv6 error that quotes a packet of a live association (RFC 9260 §10).",
         ShutdownAck = "shutdown-ack": "A SHUTDOWN ACK of another tag than its sender's association has (RFC 9260 §8.5.1 E).",
     }
 }
 
 reasons! {
-    /// With what a packet out of the blue was answered.
+    /// With what a packet was answered.
     AnswerReason {
         Abort = "abort": "Out of the blue, answered with an ABORT that reflects its tag (RFC 9260 §8.4, 8).",
         ShutdownComplete = "shutdown-complete": "A SHUTDOWN ACK out of the blue, answered with SHUTDOWN COMPLETE (RFC 9260 §8.4, 5).",
+        HeartbeatAck = "heartbeat-ack": "A HEARTBEAT of an association's peer, answered with HEARTBEAT ACK (RFC 9260 §8.3).",
         Refused = "refused": "An INIT to a port of ours that nobody listens on, answered with ABORT (RFC 9260 §5.1, §8.4, 3).",
     }
 }
@@ -199,7 +205,7 @@ reasons! {
         IpLength = "ip-length": "The IP length is too small for the IP headers in front of SCTP.",
         IpChecksum = "ip-checksum": "The IPv4 header checksum is wrong.",
         Truncated = "truncated": "The frame ends before the length that its IP header states.",
-        Fragment = "fragment": "The first fragment of a packet for us: fragments are not reassembled.",
+        Fragment = "fragment": "The first fragment of a packet for us, which nobody here reassembles.",
         TooLong = "too-long": "An SCTP packet longer than the program can verify (9216 bytes).",
         ShortHeader = "short-header": "Fewer than the 12 bytes of an SCTP common header.",
         PortZero = "port-zero": "Source or destination port 0.",
@@ -212,6 +218,7 @@ reasons! {
         InitTag = "init-tag": "An INIT with a verification tag other than 0 (RFC 9260 §8.5.1 A).",
         InitBundled = "init-bundled": "An INIT that shares its packet with more chunks (RFC 9260 §8.5.1 A).",
         NotListening = "not-listening": "An INIT to a port of ours that nobody listens on, not answered by order, or without a tag to answer.",
+        IcmpTag = "icmp-tag": "An ICMP or ICMPv6 error that quotes a packet from a port of ours, with a tag of no association (RFC 9260 §10).",
         BadTag = "bad-tag": "From the peer of an association, with another tag than the association's (RFC 9260 §8.5).",
         NonUnicast = "non-unicast": "Out of the blue, from or to an address that is not unicast (RFC 9260 §8.4, 1).",
         OotbAbort = "ootb-abort": "Out of the blue: an ABORT of no association (RFC 9260 §8.4, 2).",

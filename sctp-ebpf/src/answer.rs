@@ -8,7 +8,7 @@ use sctp_common::reply::{self, Answer, IPV4_WORDS, IPV6_WORDS, SHORTEST_FRAME};
 use sctp_common::rules::Contents;
 use sctp_common::verdict::DropReason;
 
-use crate::packet::Packet;
+use crate::packet::{self, Packet};
 
 /// Which chunks `packet` has.
 #[inline(always)]
@@ -61,7 +61,7 @@ fn write(
     padding: core::ops::Range<usize>,
 ) -> Option<()> {
     let l3 = usize::from(packet.l3_offset);
-    frame.write(0, &words(addresses))?;
+    frame.write(0, &packet::words(addresses))?;
     if packet.is_ipv4 {
         frame.write(l3, &reply::ipv4(packet, answer))?;
     } else {
@@ -80,9 +80,3 @@ fn write(
 
 /// An answer over IPv4 without VLAN tags has the most.
 const MAX_PADDING: usize = SHORTEST_FRAME - ETHERNET_HEADER_LENGTH - IPV4_WORDS * 4;
-
-#[inline(always)]
-const fn words(bytes: &[u8; 12]) -> [u32; 3] {
-    let [a, b, c, d, e, f, g, h, i, j, k, l] = *bytes;
-    [u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h]), u32::from_be_bytes([i, j, k, l])]
-}

@@ -15,6 +15,8 @@
 mod answer;
 mod checksum;
 mod count;
+mod heartbeat;
+mod icmp;
 mod limit;
 mod packet;
 mod redirect;
@@ -25,9 +27,10 @@ mod tables;
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_REDIRECT, XDP_TX};
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
-use sctp_common::frame::decode;
-use sctp_common::judge::{Claim, admit, find_claim};
-use sctp_common::verdict::Verdict;
+use sctp_common::frame::{Decoded, decode};
+use sctp_common::judge::{Claim, admit, find_claim, leave_fragments};
+use sctp_common::metadata::RxMetadata;
+use sctp_common::verdict::{PassReason, Verdict};
 
 use crate::packet::Packet;
 use crate::tables::Maps;
@@ -35,35 +38,49 @@ use crate::tables::Maps;
 /// Entry point of the program.
 #[xdp]
 pub(crate) fn sctp_xdp(ctx: XdpContext) -> u32 {
-    let verdict = judge(&ctx).unwrap_or_else(|verdict| verdict);
+    match decode(&Packet::of(&ctx)) {
+        Ok(packet) => conclude(judge(&ctx, &packet::any(packet))),
+        Err(Verdict::Pass(PassReason::Icmp)) => icmp::sctp_icmp(ctx.ctx),
+        Err(verdict) => conclude(Err(verdict)),
+    }
+}
+
+/// Decides an SCTP packet's fate, step by step. A step that settles it ends the walk with its verdict.
+#[inline(always)]
+fn judge(ctx: &XdpContext, packet: &Decoded) -> Result<Verdict, Verdict> {
+    let frame = Packet::of(ctx);
+    let port = admit(packet, &Maps)?;
+    let contents = || answer::contents(ctx, packet);
+    let claim = find_claim(&frame, packet, port, &Maps, &settings::steering(), contents)
+        .map_err(|verdict| leave_fragments(verdict, settings::policy()))?;
+    match claim {
+        Claim::Owner(owner) => {
+            if let Some(judged) = heartbeat::answer(ctx, packet, &owner) {
+                return judged;
+            }
+            let checksum = settings::checksum_policy().accept(packet, || checksum::compute(ctx, packet))?;
+            redirect::to_owner::<true>(ctx, &RxMetadata::new(packet, checksum, owner.slot, owner.generation), &owner)
+        }
+        Claim::Nobody(answer) if settings::is_silent() => Err(answer.reason.unanswered().into()),
+        Claim::Nobody(answer) => {
+            settings::checksum_policy().verify(packet, || checksum::compute(ctx, packet))?;
+            limit::take(packet)?;
+            answer::send(ctx, packet, answer)?;
+            Ok(answer.reason.into())
+        }
+    }
+}
+
+/// Counts the verdict and says it in the kernel's words.
+#[inline(always)]
+fn conclude(judged: Result<Verdict, Verdict>) -> u32 {
+    let verdict = judged.unwrap_or_else(|verdict| verdict);
     count::add(verdict);
     match verdict {
         Verdict::Pass(_) => XDP_PASS,
         Verdict::Drop(_) => XDP_DROP,
         Verdict::Redirect(_) => XDP_REDIRECT,
         Verdict::Answer(_) => XDP_TX,
-    }
-}
-
-/// Decides a frame's fate, step by step. A step that settles it ends the walk with its verdict.
-#[inline(always)]
-fn judge(ctx: &XdpContext) -> Result<Verdict, Verdict> {
-    let packet = packet::any(decode(&Packet::of(ctx))?);
-    let frame = Packet::of(ctx);
-    let port = admit(&packet, &Maps)?;
-    let contents = || answer::contents(ctx, &packet);
-    match find_claim(&frame, &packet, port, &Maps, &settings::steering(), contents)? {
-        Claim::Owner(owner) => {
-            let checksum = settings::checksum_policy().accept(&packet, || checksum::compute(ctx, &packet))?;
-            Ok(redirect::to_owner(ctx, &packet, checksum, &owner)?.into())
-        }
-        Claim::Nobody(answer) if settings::is_silent() => Err(answer.reason.unanswered().into()),
-        Claim::Nobody(answer) => {
-            settings::checksum_policy().verify(&packet, || checksum::compute(ctx, &packet))?;
-            limit::take(&packet)?;
-            answer::send(ctx, &packet, answer)?;
-            Ok(answer.reason.into())
-        }
     }
 }
 

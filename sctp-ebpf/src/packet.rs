@@ -52,6 +52,13 @@ impl Packet {
     }
 }
 
+/// The Ethernet addresses of a frame as words to [write](Packet::write).
+#[inline(always)]
+pub(crate) const fn words(addresses: &[u8; 12]) -> [u32; 3] {
+    let [a, b, c, d, e, f, g, h, i, j, k, l] = *addresses;
+    [u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h]), u32::from_be_bytes([i, j, k, l])]
+}
+
 /// `packet`, of which the verifier no longer knows how it was found.
 ///
 /// Many ways lead through the decoder: with VLAN tags or without, over IPv4 and IPv6, with any number of options and extension

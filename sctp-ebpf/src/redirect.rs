@@ -5,11 +5,10 @@ use aya_ebpf::helpers::bpf_xdp_adjust_meta;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::XskMap;
 use aya_ebpf::programs::XdpContext;
-use sctp_common::frame::Decoded;
 use sctp_common::judge::Owner;
 use sctp_common::maps::{policy, socket_index};
-use sctp_common::metadata::{Checksum, RxMetadata};
-use sctp_common::verdict::{DropReason, RedirectReason, Verdict};
+use sctp_common::metadata::RxMetadata;
+use sctp_common::verdict::{DropReason, Verdict};
 
 use crate::{report, settings};
 
@@ -17,25 +16,29 @@ use crate::{report, settings};
 #[map]
 static XSKS: XskMap = XskMap::with_max_entries(64, 0);
 
-/// Redirects the frame to the socket that `owner`'s worker has bound to the queue that the frame came by.
+/// Redirects the frame, with `metadata` in front of it, to the socket that `owner`'s worker has bound to the queue that the frame came by.
+///
+/// `REPORT`: failures are logged, which takes stack, besides being counted.
 #[inline(always)]
-pub(crate) fn to_owner(
+pub(crate) fn to_owner<const REPORT: bool>(
     ctx: &XdpContext,
-    packet: &Decoded,
-    checksum: Checksum,
+    metadata: &RxMetadata,
     owner: &Owner,
-) -> Result<RedirectReason, Verdict> {
-    let metadata = RxMetadata::new(packet, checksum, owner.slot, owner.generation);
-    if !prepend(ctx, &metadata) && settings::policy() & policy::WITHOUT_METADATA == 0 {
-        report::no_metadata(ctx);
+) -> Result<Verdict, Verdict> {
+    if !prepend(ctx, metadata) && settings::policy() & policy::WITHOUT_METADATA == 0 {
+        if REPORT {
+            report::no_metadata(ctx);
+        }
         return Err(DropReason::NoMetadata.into());
     }
     let queue = ctx.rx_queue_index();
     // The low bits of the flags are what the helper returns if the slot is empty.
     match XSKS.redirect(socket_index(queue, owner.worker, settings::workers()), XDP_DROP.into()) {
-        Ok(_) => Ok(owner.reason),
+        Ok(_) => Ok(owner.reason.into()),
         Err(_) => {
-            report::no_socket(ctx, queue, owner.worker);
+            if REPORT {
+                report::no_socket(ctx, queue, owner.worker);
+            }
             Err(DropReason::NoSocket.into())
         }
     }

@@ -1,6 +1,7 @@
 //! IPv4 and IPv6 headers, up to the first byte of what they carry.
 
 use super::{Frame, ipv4_mapped};
+use crate::icmp::{ICMP, ICMPV6};
 use crate::verdict::{DropReason, PassReason, Verdict};
 use crate::wire::IPPROTO_SCTP;
 
@@ -45,7 +46,7 @@ pub(super) fn ipv4<F: Frame + ?Sized>(frame: &F, at: usize) -> Result<IpPacket, 
     let header: [u8; 20] = frame.read(at).ok_or(PassReason::NotSctp)?;
     let [version_ihl, traffic, l0, l1, _, _, f0, f1, _, protocol, _, _, s0, s1, s2, s3, d0, d1, d2, d3] = header;
     if protocol != IPPROTO_SCTP {
-        return Err(PassReason::NotSctp.into());
+        return Err(if protocol == ICMP { PassReason::Icmp } else { PassReason::NotSctp }.into());
     }
     if version_ihl >> 4 != 4 {
         return Err(DropReason::IpVersion.into());
@@ -163,7 +164,7 @@ fn extension_headers<F: Frame + ?Sized>(frame: &F, first: u8, at: usize) -> Resu
             return Ok(chain);
         }
         if !matches!(kind, HOP_BY_HOP | ROUTING | FRAGMENT | DESTINATION) {
-            return Err(PassReason::NotSctp.into());
+            return Err(if kind == ICMPV6 { PassReason::Icmp } else { PassReason::NotSctp }.into());
         }
         let [next, length, b2, b3]: [u8; 4] = frame.read(chain.end).ok_or(PassReason::NotSctp)?;
         let mut bytes = (usize::from(length) + 1) * 8;

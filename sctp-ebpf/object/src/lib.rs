@@ -38,6 +38,7 @@ mod tests {
             names::PORTS,
             names::TAGS,
             names::PEERS,
+            names::HEARTBEATS,
             names::ADDRESSES,
             names::XSKS,
             names::COUNTERS,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use sctp_core::{Datagram, Transmit};
 use thiserror::Error;
 
-use super::LinkWaker;
+use super::{IcmpError, LinkWaker};
 
 /// Carries the SCTP packets of one worker.
 ///
@@ -22,6 +22,11 @@ pub trait Link {
     ///
     /// Only what makes further calls pointless. Packets that make no sense are counted and skipped.
     fn receive(&mut self, budget: usize, sink: &mut dyn FnMut(Datagram<'_>)) -> io::Result<usize>;
+
+    /// The next ICMP error about a packet of ours that [`receive`](Self::receive) has come across. Links that have no ICMP have none.
+    fn poll_icmp(&mut self) -> Option<IcmpError> {
+        None
+    }
 
     /// A buffer to write one SCTP packet into, from the common header on; its previous content is
     /// undefined.
@@ -110,6 +115,8 @@ pub struct LinkStats {
     pub received_packets: u64,
     /// Their bytes, from the common header on.
     pub received_bytes: u64,
+    /// ICMP errors received that quote a packet of ours.
+    pub received_icmp: u64,
     /// Frames received in which no SCTP packet could be found.
     pub received_malformed: u64,
     /// Received packets that came without metadata of the XDP program, and were decoded again.

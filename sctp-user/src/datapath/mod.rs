@@ -19,6 +19,7 @@
 //! | [`capture`] | where frames can be recorded |
 //! | `umem`, `ring`, `rings`, `socket` | AF_XDP itself; the unsafe code is here |
 //! | `frames`, `payload` | who owns which frame; how payload leaves as [`bytes::Bytes`] |
+//! | `icmp` | ICMP errors that quote a packet of ours |
 //! | `headers` | Ethernet and IP headers of outgoing packets |
 
 pub mod capture;
@@ -29,6 +30,7 @@ pub mod xdp;
 mod fragments;
 mod frames;
 mod headers;
+mod icmp;
 mod link;
 mod payload;
 mod ring;
@@ -37,6 +39,7 @@ mod socket;
 mod umem;
 mod waker;
 
+pub use icmp::IcmpError;
 pub use link::{FrameStats, Link, LinkStats, TransmitError};
 pub use socket::SocketStatistics;
 pub use umem::FrameSize;

@@ -30,6 +30,8 @@ pub struct StackBuilder {
     links: Vec<PendingWorker>,
     max_associations: Option<usize>,
     pub(super) silent: bool,
+    pub(super) pass_fragments: bool,
+    pub(super) xdp_heartbeats: bool,
     steering_key: Option<[u64; 2]>,
 }
 
@@ -71,6 +73,18 @@ impl StackBuilder {
     /// Who verifies the checksums of packets that come in on the interfaces. Default: the XDP program.
     pub fn checksum(mut self, policy: ChecksumPolicy) -> StackBuilder {
         self.checksum = policy;
+        self
+    }
+
+    /// Leaves IP fragments of packets for us to the kernel, instead of dropping and counting them. The stack reassembles none.
+    pub fn pass_fragments(mut self, pass: bool) -> StackBuilder {
+        self.pass_fragments = pass;
+        self
+    }
+
+    /// Has the XDP program answer the HEARTBEATs that peers send, so that idle associations wake no worker. Default: the workers do.
+    pub fn xdp_heartbeats(mut self, answer: bool) -> StackBuilder {
+        self.xdp_heartbeats = answer;
         self
     }
 

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::thread;
 
 use sctp_common::steering::Steering;
-use sctp_core::{PeerChange, TagChange};
+use sctp_core::{Association, PeerChange, TagChange};
 
 use super::builder::StackBuilder;
 use super::error::BuildError;
@@ -29,6 +29,8 @@ pub(super) fn open(builder: &StackBuilder, key: [u64; 2]) -> Result<Stack, Build
         trusted_link: builder.trusted_link,
         checksum: builder.checksum,
         silent_out_of_the_blue: builder.silent,
+        pass_fragments: builder.pass_fragments,
+        answer_heartbeats: builder.xdp_heartbeats,
         capture: builder.capture.clone(),
         ..XdpConfig::new("", steering)
     };
@@ -105,6 +107,10 @@ impl Control for XdpControl {
 
     fn change_peer(&self, worker: u16, change: &PeerChange) -> io::Result<()> {
         self.control.change_peer(worker, change)
+    }
+
+    fn know_peer_tag(&self, association: &Association) -> io::Result<()> {
+        self.control.answer_heartbeats(association)
     }
 
     fn generation(&self) -> u64 {

@@ -11,7 +11,7 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use sctp_core::{PeerChange, TagChange};
+use sctp_core::{Association, PeerChange, TagChange};
 
 /// What a data path wants to know about ports and tags. Called when associations come and go, never
 /// for a packet.
@@ -36,6 +36,14 @@ pub(crate) trait Control: Send + Sync {
     /// # Errors
     /// When the data path cannot hold another peer.
     fn change_peer(&self, worker: u16, change: &PeerChange) -> io::Result<()>;
+
+    /// The tag that the peer of an association has drawn has become known or has changed.
+    ///
+    /// # Errors
+    /// When the data path cannot hold it.
+    fn know_peer_tag(&self, _association: &Association) -> io::Result<()> {
+        Ok(())
+    }
 
     /// A number that changes when the host's addresses may have changed; read once per turn.
     fn generation(&self) -> u64;

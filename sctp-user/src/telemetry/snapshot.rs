@@ -127,7 +127,8 @@ pub struct PathSnapshot {
 /// Takes a picture of a stack. Each worker is asked in turn of its loop, so the parts are not of the
 /// same instant.
 pub async fn snapshot(stack: &Stack) -> StackSnapshot {
-    let parts = stack.inspect(|inspection| (worker(inspection), associations(inspection))).await;
+    let control = stack.xdp().cloned();
+    let parts = stack.inspect(move |inspection| (worker(inspection), associations(inspection, control.as_ref()))).await;
     let (workers, associations): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
     StackSnapshot {
         interfaces: stack.interfaces().to_vec(),
@@ -217,6 +218,7 @@ fn link(stats: &LinkStats) -> BTreeMap<String, u64> {
     let named = [
         ("received_packets", stats.received_packets),
         ("received_bytes", stats.received_bytes),
+        ("received_icmp", stats.received_icmp),
         ("received_malformed", stats.received_malformed),
         ("received_without_metadata", stats.received_without_metadata),
         ("transmitted_packets", stats.transmitted_packets),
@@ -235,12 +237,16 @@ fn link(stats: &LinkStats) -> BTreeMap<String, u64> {
     named.into_iter().map(|(name, count)| (name.to_owned(), count)).collect()
 }
 
-fn associations(inspection: &Inspection<'_>) -> Vec<AssociationSnapshot> {
+fn associations(inspection: &Inspection<'_>, control: Option<&Control>) -> Vec<AssociationSnapshot> {
     let worker = inspection.worker;
-    inspection.endpoint.associations().map(|association| describe(worker, association)).collect()
+    inspection.endpoint.associations().map(|association| describe(worker, association, control)).collect()
 }
 
-fn describe(worker: u16, association: &Association) -> AssociationSnapshot {
+fn describe(worker: u16, association: &Association, control: Option<&Control>) -> AssociationSnapshot {
+    let mut counters = counters(association.stats());
+    let answered =
+        control.and_then(|control| control.heartbeats_answered(association.local_port(), association.local_tag()));
+    counters.extend(answered.map(|count| ("heartbeats_answered_by_xdp".to_owned(), count)));
     AssociationSnapshot {
         id: association.id().to_string(),
         worker,
@@ -250,7 +256,7 @@ fn describe(worker: u16, association: &Association) -> AssociationSnapshot {
         outbound_streams: association.outbound_streams(),
         inbound_streams: association.inbound_streams(),
         send_buffer_free: association.send_buffer_free(),
-        counters: counters(association.stats()),
+        counters,
         paths: association.paths().map(|info| path(&info)).collect(),
     }
 }

@@ -1,7 +1,7 @@
 //! Answers to packets out of the blue (RFC 9260 §8.4): byte for byte, and how many.
 
 use anyhow::{Context as _, Result, ensure};
-use sctp_common::frame::decode;
+use sctp_common::frame::{Decoded, decode};
 use sctp_common::limit::Rate;
 use sctp_common::maps::policy;
 use sctp_common::verdict::{AnswerReason as Answer, DropReason as Drop, Verdict};
@@ -16,29 +16,45 @@ pub(crate) fn answer_to(frame: &[u8], reason: Answer) -> Result<Vec<u8>> {
     let packet = decode(frame).ok().context("not decodable")?;
     let initiate_tag =
         || Ok::<_, anyhow::Error>(u32::from_be_bytes(frame[packet.first_chunk_at() + 4..][..4].try_into()?));
+    let end = usize::from(packet.sctp_offset + packet.sctp_len);
     let (kind, flags, tag) = match reason {
+        Answer::HeartbeatAck => {
+            // The chunk stays as it is, but for its type and flags, and so does Ethernet's padding behind it.
+            let rest = &frame[packet.first_chunk_at() + 2..end];
+            let chunk = [&[kind::HEARTBEAT_ACK, 0], rest].concat();
+            let sctp = sctp_between(packet.destination_port, packet.source_port, PEER_TAG, &chunk);
+            return Ok([headers_of_answer(frame, &packet, sctp.len()), sctp, frame[end..].to_vec()].concat());
+        }
         Answer::Abort => (kind::ABORT, flags::T, packet.verification_tag),
         Answer::ShutdownComplete => (kind::SHUTDOWN_COMPLETE, flags::T, packet.verification_tag),
         Answer::Refused => (kind::ABORT, 0, initiate_tag()?),
     };
     let sctp = sctp_between(packet.destination_port, packet.source_port, tag, &[kind, flags, 0, 4]);
-    let mut answer = [&frame[6..12], &frame[..6], &frame[12..packet.l3_offset.into()]].concat();
-    if packet.is_ipv4 {
-        let mut header = vec![0x45, 0, 0, 36, 0, 0, 0x40, 0, 64, IPPROTO_SCTP, 0, 0];
-        header.extend(&packet.destination[12..]);
-        header.extend(&packet.source[12..]);
-        repair_ipv4_checksum(&mut header);
-        answer.extend(header);
-    } else {
-        answer.extend([0x60, 0, 0, 0, 0, 16, IPPROTO_SCTP, 64]);
-        answer.extend(packet.destination);
-        answer.extend(packet.source);
-    }
+    let mut answer = headers_of_answer(frame, &packet, sctp.len());
     answer.extend(sctp);
     if frame.len() >= 60 {
         answer.resize(answer.len().max(60), 0);
     }
     Ok(answer)
+}
+
+/// Ethernet and IP headers of an answer with `length` bytes of SCTP.
+fn headers_of_answer(frame: &[u8], packet: &Decoded, length: usize) -> Vec<u8> {
+    let mut answer = [&frame[6..12], &frame[..6], &frame[12..packet.l3_offset.into()]].concat();
+    let [l0, l1] = (length as u16).to_be_bytes();
+    if packet.is_ipv4 {
+        let [t0, t1] = (length as u16 + 20).to_be_bytes();
+        let mut header = vec![0x45, 0, t0, t1, 0, 0, 0x40, 0, 64, IPPROTO_SCTP, 0, 0];
+        header.extend(&packet.destination[12..]);
+        header.extend(&packet.source[12..]);
+        repair_ipv4_checksum(&mut header);
+        answer.extend(header);
+    } else {
+        answer.extend([0x60, 0, 0, 0, l0, l1, IPPROTO_SCTP, 64]);
+        answer.extend(packet.destination);
+        answer.extend(packet.source);
+    }
+    answer
 }
 
 fn nobodys() -> Vec<u8> {

@@ -26,7 +26,11 @@ fn mutated_frames_are_judged_alike() -> Result<()> {
     }
     let mut generator = StdRng::seed_from_u64(SEED);
     let mut seen: HashMap<Verdict, usize> = HashMap::new();
-    for (policy, verify_up_to) in [(0, u32::MAX), (policy::TRUSTED_LINK, 256), (policy::SILENT, 0)] {
+    for (policy, verify_up_to) in [
+        (0, u32::MAX),
+        (policy::TRUSTED_LINK | policy::ANSWER_HEARTBEATS, 256),
+        (policy::SILENT | policy::PASS_FRAGMENTS, 0),
+    ] {
         let settings = Settings { workers: 3, policy, verify_up_to, ..Settings::default() };
         let model = Model::new(&settings);
         let program = model.program(settings)?;
@@ -75,6 +79,9 @@ fn mutated(generator: &mut StdRng) -> Vec<u8> {
         }
     }
     let is_ipv4 = generator.random();
+    if generator.random_ratio(1, 10) {
+        return quoting(is_ipv4, generator);
+    }
     let mut ip = if is_ipv4 { ipv4(generator).packet(&sctp) } else { ipv6(generator).packet(&sctp) };
     if generator.random_ratio(1, 3) {
         mutate(&mut ip, 60, generator);
@@ -97,6 +104,27 @@ fn mutated(generator: &mut StdRng) -> Vec<u8> {
     }
     frame.resize(frame.len().max(14), 0);
     frame
+}
+
+/// An ICMP error about a packet, with a few mutations.
+fn quoting(is_ipv4: bool, generator: &mut StdRng) -> Vec<u8> {
+    let port = [PORT, PORT, PORT, OTHER_PORT][generator.random_range(0..4)];
+    let tag = [PEER_TAG, PEER_TAG, 0, 77][generator.random_range(0..4)];
+    let chunks = if tag == 0 { init_naming([TAG, 5][generator.random_range(0..2)]) } else { data_chunk(20) };
+    let sent = sctp_between(port, PEER_PORT, tag, &chunks);
+    let mut quoted = if is_ipv4 { ipv4(generator).packet(&sent) } else { ipv6(generator).packet(&sent) };
+    if generator.random_ratio(1, 3) {
+        mutate(&mut quoted, 60, generator);
+    }
+    quoted.truncate(generator.random_range(20..=quoted.len().max(20)));
+    let kind = [1, 2, 3, 3, 4, 8][generator.random_range(0..6)];
+    let message = icmp_error(kind, generator.random_range(0..5), &quoted);
+    if is_ipv4 {
+        let outer = Ipv4 { protocol: 1, fragment: 0, ..ipv4(generator) };
+        outer.frame(&message)
+    } else {
+        Ipv6 { upper: 58, extensions: Vec::new(), ..ipv6(generator) }.frame(&message)
+    }
 }
 
 fn packet(generator: &mut StdRng) -> Vec<u8> {

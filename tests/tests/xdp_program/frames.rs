@@ -143,6 +143,11 @@ impl Ipv4 {
     }
 }
 
+/// An ICMP or ICMPv6 error, with its checksum left at zero: the program leaves that to userspace.
+pub(crate) fn icmp_error(kind: u8, code: u8, quoted: &[u8]) -> Vec<u8> {
+    [&[kind, code, 0, 0, 0, 0, 5, 0x78][..], quoted].concat()
+}
+
 /// Makes the header checksum of the IPv4 packet right, over as many bytes as its IHL field says.
 pub(crate) fn repair_ipv4_checksum(packet: &mut [u8]) {
     let header_len = usize::from(packet[0] & 0x0f) * 4;

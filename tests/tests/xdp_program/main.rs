@@ -2,6 +2,8 @@
 //!
 //! * [`verdicts`]: each verdict and each reason, over IPv4, IPv6 and VLAN tags, and what is left in front of the frame;
 //! * [`answers`]: what packets out of the blue are answered, and how often;
+//! * [`heartbeats`]: HEARTBEATs that the program answers;
+//! * [`icmp`]: ICMP errors that quote packets of ours, and fragments;
 //! * [`steering`]: which socket a packet goes to;
 //! * [`differential`]: mutated frames, judged by the program and by the same rules in userspace;
 //! * [`speed`]: nanoseconds per packet, and what the verifier had to do.
@@ -12,6 +14,8 @@ mod answers;
 mod differential;
 mod frames;
 mod headroom;
+mod heartbeats;
+mod icmp;
 mod model;
 mod program;
 mod speed;

@@ -4,15 +4,17 @@ use std::collections::{HashMap, HashSet};
 
 use anyhow::Result;
 use sctp_common::crc32c::packet_checksum;
-use sctp_common::frame::decode;
-use sctp_common::judge::{ChecksumPolicy, Claim, Owner, Tables, admit, find_claim};
-use sctp_common::maps::{PeerEntry, PeerKey, PortEntry, TagEntry, TagKey, TagKind, policy};
+use sctp_common::frame::{Decoded, decode};
+use sctp_common::icmp::quotation;
+use sctp_common::judge::{ChecksumPolicy, Claim, Owner, Tables, admit, find_claim, leave_fragments};
+use sctp_common::maps::{HeartbeatKey, PeerEntry, PeerKey, PortEntry, TagEntry, TagKey, TagKind, policy};
 use sctp_common::metadata::RxMetadata;
+use sctp_common::reply::is_plain_heartbeat;
 use sctp_common::rules::Contents;
 use sctp_common::steering::Steering;
-use sctp_common::verdict::{DropReason, Verdict};
+use sctp_common::verdict::{AnswerReason, DropReason, PassReason, RedirectReason, Verdict};
 
-use super::frames::{BOUND_PORT, PEER_TAG, PORT, QUIET_PORT, TAG, our_addresses, peer_addresses};
+use super::frames::{BOUND_PORT, PEER_PORT, PEER_TAG, PORT, QUIET_PORT, TAG, our_addresses, peer_addresses};
 use super::program::{Program, Settings};
 
 /// An endpoint with two ports, one association, a peer and two addresses.
@@ -20,10 +22,12 @@ pub(crate) struct Model {
     ports: HashMap<u16, PortEntry>,
     tags: HashMap<TagKey, TagEntry>,
     peers: HashMap<PeerKey, PeerEntry>,
+    /// Whose HEARTBEATs are answered.
+    heartbeats: HashSet<HeartbeatKey>,
     addresses: HashSet<[u8; 16]>,
     steering: Steering,
     checksums: ChecksumPolicy,
-    silent: bool,
+    policy: u32,
 }
 
 impl Model {
@@ -42,10 +46,11 @@ impl Model {
                 .flat_map(|address| [PORT, QUIET_PORT].map(|port| PeerKey::new(*address, BOUND_PORT, port)))
                 .map(|key| (key, PeerEntry { worker: settings.workers - 1 }))
                 .collect(),
+            heartbeats: peer_addresses().map(|address| HeartbeatKey::new(address, TAG, PEER_PORT, PORT)).into(),
             addresses: HashSet::from(our_addresses()),
             steering,
             checksums: ChecksumPolicy::from_globals(settings.policy, settings.verify_up_to),
-            silent: settings.policy & policy::SILENT != 0,
+            policy: settings.policy,
         }
     }
 
@@ -60,6 +65,9 @@ impl Model {
         }
         for (key, entry) in &self.peers {
             program.add_peer(*key, *entry)?;
+        }
+        for key in &self.heartbeats {
+            program.add_heartbeats(*key, PEER_TAG)?;
         }
         for address in &self.addresses {
             program.add_address(*address)?;
@@ -78,17 +86,39 @@ impl Model {
         }
     }
 
+    /// Whether the packet is a HEARTBEAT that the program answers.
+    fn answers(&self, frame: &[u8], packet: &Decoded, owner: &Owner) -> bool {
+        let Decoded { source, verification_tag, source_port, destination_port, .. } = *packet;
+        self.policy & policy::ANSWER_HEARTBEATS != 0
+            && owner.reason == RedirectReason::Association
+            && is_plain_heartbeat(packet)
+            && self.heartbeats.contains(&HeartbeatKey::new(source, verification_tag, source_port, destination_port))
+            && (frame[0] | frame[6]) & 1 == 0
+    }
+
     fn owner(&self, frame: &[u8]) -> Result<(Owner, RxMetadata), Verdict> {
-        let packet = decode(frame)?;
+        let packet = match decode(frame) {
+            Err(Verdict::Pass(PassReason::Icmp)) => {
+                let quotation = quotation(frame).ok_or(PassReason::Icmp)?;
+                let owner = quotation.find_owner(frame, self)?;
+                return Ok((owner, RxMetadata::of_icmp(&quotation, owner.slot, owner.generation)));
+            }
+            decoded => decoded?,
+        };
         let port = admit(&packet, self)?;
         let (at, length) = (packet.sctp_offset.into(), packet.sctp_len.into());
         let compute = || packet_checksum(frame, at, length);
-        match find_claim(frame, &packet, port, self, &self.steering, || Contents::of(frame, at, length))? {
+        let claim = find_claim(frame, &packet, port, self, &self.steering, || Contents::of(frame, at, length));
+        match claim.map_err(|verdict| leave_fragments(verdict, self.policy))? {
             Claim::Owner(owner) => {
+                if self.answers(frame, &packet, &owner) {
+                    self.checksums.verify(&packet, compute)?;
+                    return Err(AnswerReason::HeartbeatAck.into());
+                }
                 let checksum = self.checksums.accept(&packet, compute)?;
                 Ok((owner, RxMetadata::new(&packet, checksum, owner.slot, owner.generation)))
             }
-            Claim::Nobody(answer) if self.silent => Err(answer.reason.unanswered().into()),
+            Claim::Nobody(answer) if self.policy & policy::SILENT != 0 => Err(answer.reason.unanswered().into()),
             Claim::Nobody(answer) => {
                 self.checksums.verify(&packet, compute)?;
                 // The last thing that the program looks at, when it swaps the addresses.

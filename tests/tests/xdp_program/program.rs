@@ -8,7 +8,9 @@ use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf, XskMap};
 use aya::programs::{ProgramFd, ProgramInfo, TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use sctp_common::limit::Rate;
-use sctp_common::maps::{AddressKey, PeerEntry, PeerKey, PortEntry, TagEntry, TagKey, globals, names};
+use sctp_common::maps::{
+    AddressKey, HeartbeatEntry, HeartbeatKey, PeerEntry, PeerKey, PortEntry, TagEntry, TagKey, globals, names,
+};
 use sctp_common::metadata::RxMetadata;
 use sctp_common::siphash::HashKey;
 use sctp_common::verdict::Verdict;
@@ -114,6 +116,19 @@ impl Program {
         Ok(peers.insert(key.to_bytes(), entry.to_bytes(), 0)?)
     }
 
+    pub(crate) fn add_heartbeats(&mut self, key: HeartbeatKey, peer_tag: u32) -> Result<()> {
+        let mut heartbeats: HashMap<_, [u8; HeartbeatKey::SIZE], [u8; HeartbeatEntry::SIZE]> =
+            HashMap::try_from(self.map(names::HEARTBEATS)?)?;
+        Ok(heartbeats.insert(key.to_bytes(), HeartbeatEntry::new(peer_tag).to_bytes(), 0)?)
+    }
+
+    /// How many HEARTBEATs have been answered.
+    pub(crate) fn heartbeats(&self, key: HeartbeatKey) -> Result<u64> {
+        let map = self.ebpf.map(names::HEARTBEATS).context("no such map")?;
+        let heartbeats: HashMap<_, [u8; HeartbeatKey::SIZE], [u8; HeartbeatEntry::SIZE]> = HashMap::try_from(map)?;
+        Ok(HeartbeatEntry::from_bytes(heartbeats.get(&key.to_bytes(), 0)?).answered)
+    }
+
     /// Puts a socket at `index`. It is bound to nothing, which a test run, that never delivers, does not notice.
     pub(crate) fn add_socket(&mut self, index: u32) -> Result<()> {
         // SAFETY: plain system call; the result is checked before it is used.
@@ -185,14 +200,6 @@ impl Program {
         let frame_at = u32::from_ne_bytes(context_out[..4].try_into()?) as usize;
         let frame = output.split_off(frame_at);
         Ok(Outcome { verdict: verdict()?, action: result.return_value, metadata: output, frame })
-    }
-
-    /// Nanoseconds per run over `repeat` runs on `frame`.
-    pub(crate) fn time(&self, frame: &[u8], repeat: u32) -> Result<u64> {
-        let options = TestRunOptions { data_in: Some(frame), repeat, ..TestRunOptions::default() };
-        let result = self.xdp()?.test_run(options)?;
-        *self.counted.borrow_mut() = sums(&self.counters)?;
-        Ok(result.duration.as_nanos() as u64)
     }
 
     /// What the kernel knows of the program.

@@ -42,6 +42,15 @@ pub(crate) struct StackOptions {
     #[arg(long, value_name = "HOW", value_enum, default_value_t, help_heading = "Stack")]
     pub(crate) ootb: OutOfTheBlue,
 
+    /// What to do with IP fragments of packets for the stack, which it does not reassemble: drop and count them, or leave them to the
+    /// kernel
+    #[arg(long, value_name = "HOW", value_enum, default_value_t, help_heading = "Stack")]
+    pub(crate) fragments: Fragments,
+
+    /// Let the XDP program answer the HEARTBEATs of peers, without waking a worker
+    #[arg(long, help_heading = "Stack")]
+    pub(crate) xdp_heartbeats: bool,
+
     /// Write all frames of the stack to a capture file that Wireshark reads
     #[arg(long, value_name = "FILE.pcapng", help_heading = "Stack")]
     pub(crate) capture: Option<PathBuf>,
@@ -61,6 +70,16 @@ pub(crate) enum OutOfTheBlue {
     Answer,
     /// Answer none
     Silent,
+}
+
+/// What to do with IP fragments of packets for the stack.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Fragments {
+    /// Drop and count them
+    #[default]
+    Drop,
+    /// Leave them to the kernel
+    Pass,
 }
 
 /// Settings of associations.

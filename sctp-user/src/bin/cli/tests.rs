@@ -35,7 +35,7 @@ fn servers() {
     };
     assert_eq!((options.abort_after, options.abort_reason.as_str()), (Some(3), "maintenance"));
     let Command::Perf(perf::PerfCommand::Server(options)) = parse(concat!(
-        "sctp perf server -i eth0 --profile ran --trusted-link --checksum split=300 --ootb silent ",
+        "sctp perf server -i eth0 --profile ran --trusted-link --checksum split=300 --ootb silent --fragments pass --xdp-heartbeats ",
         "--capture x.pcapng --associations 2 --json -vv"
     ))
     .unwrap() else {
@@ -46,6 +46,7 @@ fn servers() {
     assert!(options.stack.trusted_link);
     assert_eq!(options.stack.checksum, ChecksumPolicy::Split { limit: 300 });
     assert_eq!(options.stack.ootb, options::OutOfTheBlue::Silent);
+    assert_eq!((options.stack.fragments, options.stack.xdp_heartbeats), (options::Fragments::Pass, true));
     assert_eq!(options.stack.capture.as_deref(), Some(std::path::Path::new("x.pcapng")));
     assert_eq!(options.stack.verbosity.level, 2);
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use sctp_common::maps::policy;
 use sctp_common::steering::Steering;
 
 use super::super::FrameSize;
@@ -32,6 +33,11 @@ pub struct XdpConfig {
     pub checksum: ChecksumPolicy,
     /// Packets that belong to no association are never answered (RFC 9260 §8.4).
     pub silent_out_of_the_blue: bool,
+    /// First fragments of packets for us are left to the kernel, for whoever reassembles there, instead of being dropped and counted.
+    /// The stack itself does not reassemble.
+    pub pass_fragments: bool,
+    /// The XDP program answers the HEARTBEATs of live associations (RFC 9260 §8.3), so that idle associations wake no worker.
+    pub answer_heartbeats: bool,
     /// How many frames to have. `None`: enough to fill every ring, and 4096 for each worker besides.
     pub frames: Option<u32>,
     /// Size of a frame.
@@ -66,6 +72,8 @@ impl XdpConfig {
             trusted_link: false,
             checksum: ChecksumPolicy::default(),
             silent_out_of_the_blue: false,
+            pass_fragments: false,
+            answer_heartbeats: false,
             frames: None,
             frame_size: FrameSize::default(),
             huge_pages: false,
@@ -113,6 +121,17 @@ impl XdpConfig {
             return Err(OpenError::Setting { setting: "the DSCP", value, wanted: "0 to 63" });
         }
         Ok(())
+    }
+
+    /// Bits of [`policy`] for the program.
+    pub(super) fn policy(&self) -> u32 {
+        let bits = [
+            (self.trusted_link, policy::TRUSTED_LINK),
+            (self.silent_out_of_the_blue, policy::SILENT),
+            (self.pass_fragments, policy::PASS_FRAGMENTS),
+            (self.answer_heartbeats, policy::ANSWER_HEARTBEATS),
+        ];
+        bits.into_iter().filter(|(wanted, _)| *wanted).fold(0, |all, (_, bit)| all | bit)
     }
 
     /// How many frames to make for interfaces that have `queues` queues together.
@@ -295,6 +314,19 @@ mod tests {
         assert_eq!(refused(|config| config.steering.workers = 0), "the number of workers is 0: it must be at least 1");
         assert_eq!(refused(|config| config.queues = Some(0)), "the number of queues is 0: it must be at least 1");
         assert_eq!(refused(|config| config.dscp = 64), "the DSCP is 64: it must be 0 to 63");
+    }
+
+    #[test]
+    fn each_switch_is_a_bit_of_its_own() {
+        assert_eq!(config().policy(), 0);
+        let switched = [
+            XdpConfig { trusted_link: true, ..config() },
+            XdpConfig { silent_out_of_the_blue: true, ..config() },
+            XdpConfig { pass_fragments: true, ..config() },
+            XdpConfig { answer_heartbeats: true, ..config() },
+        ];
+        let wanted = [policy::TRUSTED_LINK, policy::SILENT, policy::PASS_FRAGMENTS, policy::ANSWER_HEARTBEATS];
+        assert_eq!(switched.map(|config| config.policy()), wanted);
     }
 
     #[test]

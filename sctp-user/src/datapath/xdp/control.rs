@@ -1,15 +1,17 @@
 //! Everything about open interfaces that is not the way of a packet.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use aya::maps::MapError;
-use sctp_common::maps::{AddressKey, PeerEntry, PeerKey, PortEntry, TagEntry, TagKey, TagKind as MapTagKind};
+use sctp_common::maps::{
+    AddressKey, HeartbeatKey, PeerEntry, PeerKey, PortEntry, TagEntry, TagKey, TagKind as MapTagKind,
+};
 use sctp_common::verdict::Verdict;
-use sctp_core::{PeerChange, TagChange, TagKind};
+use sctp_core::{Association, PeerChange, TagChange, TagKind};
 
 use super::super::SocketStatistics;
 use super::super::capture::CaptureSink;
@@ -35,6 +37,8 @@ pub(super) struct Shared {
     pub(super) pool: Arc<FramePool>,
     pub(super) capture: Option<CaptureSink>,
     pub(super) mode: Mode,
+    /// Whether the programs answer HEARTBEATs.
+    pub(super) answers_heartbeats: bool,
     /// Touched when associations come and go, and to read counters; never for a packet.
     pub(super) programs: Mutex<Programs>,
     /// They belong to the links.
@@ -46,6 +50,8 @@ pub(super) struct Shared {
 pub(super) struct Programs {
     pub(super) programs: Vec<Program>,
     pub(super) addresses: HashSet<IpAddr>,
+    /// Whose HEARTBEATs the programs answer, by local port and tag.
+    pub(super) heartbeats: HashMap<(u16, u32), Vec<HeartbeatKey>>,
 }
 
 impl Control {
@@ -97,6 +103,9 @@ impl Control {
                 self.everywhere(|program| program.set_tag(key, entry(id)))
             }
             TagChange::Removed { local_port, tag, kind: side, id } => {
+                if side == TagKind::Local {
+                    self.forget_heartbeats(local_port, tag)?;
+                }
                 let key = TagKey::new(local_port, kind(side), tag);
                 self.everywhere(|program| match program.tag(key) {
                     Some(present) if present == entry(id) => program.remove_tag(key),
@@ -132,6 +141,43 @@ impl Control {
         }
     }
 
+    /// Has the HEARTBEATs of an association's peer answered by the programs, if [they are to](super::XdpConfig::answer_heartbeats).
+    /// To be called when the tag that the peer has drawn has become known or has changed.
+    ///
+    /// # Errors
+    ///
+    /// As [`change_tag`](Self::change_tag).
+    pub fn answer_heartbeats(&self, association: &Association) -> io::Result<()> {
+        if !self.shared.answers_heartbeats {
+            return Ok(());
+        }
+        let (port, tag) = (association.local_port(), association.local_tag());
+        let peers = association.paths().map(|path| AddressKey::new(path.address).to_bytes());
+        let keys: Vec<_> =
+            peers.map(|address| HeartbeatKey::new(address, tag, association.peer_port(), port)).collect();
+        self.forget_heartbeats(port, tag)?;
+        for &key in &keys {
+            self.everywhere(|program| program.add_heartbeats(key, association.peer_tag()))?;
+        }
+        self.programs().heartbeats.insert((port, tag), keys);
+        Ok(())
+    }
+
+    /// How many HEARTBEATs the programs have answered for the association with our `tag` on `local_port`: as many signs of life of
+    /// its peer. `None` if they answer none.
+    pub fn heartbeats_answered(&self, local_port: u16, tag: u32) -> Option<u64> {
+        let programs = self.programs();
+        let keys = programs.heartbeats.get(&(local_port, tag))?;
+        Some(
+            programs.programs.iter().flat_map(|program| keys.iter().map(|key| program.heartbeats_answered(*key))).sum(),
+        )
+    }
+
+    fn forget_heartbeats(&self, local_port: u16, tag: u32) -> io::Result<()> {
+        let keys = self.programs().heartbeats.remove(&(local_port, tag)).unwrap_or_default();
+        keys.into_iter().try_for_each(|key| self.everywhere(|program| program.remove_heartbeats(key)))
+    }
+
     /// Says which IP addresses are ours: packets without a known tag are only judged if they are for one of
     /// them, since all others are in transit.
     ///
@@ -141,7 +187,7 @@ impl Control {
     pub fn set_addresses(&self, addresses: &[IpAddr]) -> io::Result<()> {
         let mut programs = self.programs();
         let wanted: HashSet<IpAddr> = addresses.iter().copied().collect();
-        let Programs { programs, addresses: present } = &mut *programs;
+        let Programs { programs, addresses: present, .. } = &mut *programs;
         if wanted == *present {
             return Ok(());
         }

@@ -1,5 +1,6 @@
 //! A worker's link over AF_XDP sockets.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -18,9 +19,9 @@ use super::super::payload::{Arena, Received};
 use super::super::rings::{Arrived, TransmitRing};
 use super::super::umem::Frame;
 use super::super::waker::Sleeper;
-use super::super::{FrameStats, Link, LinkStats, LinkWaker, TransmitError};
+use super::super::{FrameStats, IcmpError, Link, LinkStats, LinkWaker, TransmitError};
 use super::control::Shared;
-use super::packet::Packet;
+use super::packet::Found;
 use super::parked::{Parked, ParkedPacket, Parking, Waiting};
 use super::port::Port;
 use super::route::{Detour, Routes, Way};
@@ -35,6 +36,8 @@ pub struct XdpLink {
     next: usize,
     cache: FrameCache,
     arena: Arena,
+    /// ICMP errors that nobody has asked for yet.
+    icmp: VecDeque<IcmpError>,
     routes: Routes,
     parked: Parked,
     /// The network's generation when parked packets were last tried; `None` if some have not been yet.
@@ -59,6 +62,7 @@ impl XdpLink {
             next: 0,
             cache,
             arena: Arena::new(),
+            icmp: VecDeque::new(),
             routes: Routes::new(dscp),
             parked: Parked::default(),
             parked_generation: None,
@@ -91,10 +95,22 @@ impl XdpLink {
             if let Some(capture) = &self.shared.capture {
                 capture.frame(port.ifindex, Direction::Inbound, &bytes[offset..]);
             }
-            let Some(packet) = Packet::find(bytes, offset) else {
-                stats.received_malformed += 1;
-                self.cache.give(frame);
-                continue;
+            let packet = match Found::in_frame(bytes, offset) {
+                Some(Found::Packet(packet)) => packet,
+                Some(Found::Icmp(error)) => {
+                    stats.received_icmp += 1;
+                    // Rare, and anybody can send them: what does not fit is gone.
+                    if self.icmp.len() < MAX_ICMP {
+                        self.icmp.push_back(error);
+                    }
+                    self.cache.give(frame);
+                    continue;
+                }
+                None => {
+                    stats.received_malformed += 1;
+                    self.cache.give(frame);
+                    continue;
+                }
             };
             stats.received_packets += 1;
             stats.received_bytes += packet.range.len() as u64;
@@ -290,6 +306,10 @@ impl Link for XdpLink {
         Ok(popped)
     }
 
+    fn poll_icmp(&mut self) -> Option<IcmpError> {
+        self.icmp.pop_front()
+    }
+
     fn transmit_buffer(&mut self) -> Option<&mut [u8]> {
         if self.buffer.is_none() {
             // Where the packet goes is not known yet. One interface that takes no more must not stop the others.
@@ -417,6 +437,9 @@ impl Drop for XdpLink {
 fn fits(transmit: &Transmit, limit: usize) -> bool {
     transmit.len <= limit || transmit.fragment_to.is_some()
 }
+
+/// So many ICMP errors wait until they are asked for.
+const MAX_ICMP: usize = 64;
 
 /// Bytes kept free in front of an outgoing packet: for Ethernet, IPv6, and what may come between them.
 /// A multiple of the cache line's size, at which the packet begins.

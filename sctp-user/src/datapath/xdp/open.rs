@@ -1,6 +1,6 @@
 //! Opening interfaces.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::{Arc, Mutex};
 
@@ -86,7 +86,8 @@ impl XdpInterfaces {
             pool,
             capture: config.capture.clone(),
             mode,
-            programs: Mutex::new(Programs { programs, addresses: HashSet::new() }),
+            answers_heartbeats: config.answer_heartbeats,
+            programs: Mutex::new(Programs { programs, addresses: HashSet::new(), heartbeats: HashMap::new() }),
             sockets: sockets.weak(),
             _log: log,
         });

@@ -7,6 +7,45 @@ use sctp_common::frame;
 use sctp_common::metadata::{Checksum, RxMetadata};
 use sctp_core::{AssociationId, ChecksumState, Ecn};
 
+use super::super::icmp::IcmpError;
+
+/// What is in a received frame.
+pub(super) enum Found {
+    /// An SCTP packet.
+    Packet(Packet),
+    /// An ICMP error about one of ours.
+    Icmp(IcmpError),
+}
+
+impl Found {
+    /// Looks into a frame's memory, in which the Ethernet header is at `start`.
+    pub(super) fn in_frame(memory: &[u8], start: usize) -> Option<Self> {
+        let metadata = metadata(memory, start);
+        if let Some(metadata) = metadata
+            && metadata.is_icmp()
+        {
+            return IcmpError::read(&memory[start..]).map(Self::Icmp);
+        }
+        if let Some(packet) = Packet::find(memory, start) {
+            return Some(Self::Packet(packet));
+        }
+        if metadata.is_some() {
+            return None;
+        }
+        IcmpError::read(&memory[start..]).map(Self::Icmp)
+    }
+}
+
+/// What the XDP program has left in front of the frame.
+fn metadata(memory: &[u8], start: usize) -> Option<RxMetadata> {
+    let at = start.checked_sub(RxMetadata::SIZE)?;
+    memory[at..].first_chunk().and_then(RxMetadata::from_bytes)
+}
+
+fn association(metadata: &RxMetadata) -> Option<AssociationId> {
+    metadata.association().map(|(slot, generation)| AssociationId::from_parts(slot, generation))
+}
+
 /// An SCTP packet in a received frame.
 pub(super) struct Packet {
     pub(super) source: IpAddr,
@@ -22,13 +61,9 @@ pub(super) struct Packet {
 
 impl Packet {
     /// Finds the packet in a frame's memory, in which the Ethernet header is at `start`.
-    pub(super) fn find(memory: &[u8], start: usize) -> Option<Self> {
+    fn find(memory: &[u8], start: usize) -> Option<Self> {
         let frame = &memory[start..];
-        let metadata = start
-            .checked_sub(RxMetadata::SIZE)
-            .and_then(|at| memory[at..].first_chunk())
-            .and_then(RxMetadata::from_bytes);
-        if let Some(metadata) = metadata
+        if let Some(metadata) = metadata(memory, start)
             && let Some(located) = metadata.locate(frame)
         {
             return Some(Self {
@@ -39,9 +74,7 @@ impl Packet {
                     Checksum::NotChecked => ChecksumState::NotChecked,
                     Checksum::Verified | Checksum::Trusted => ChecksumState::Verified,
                 },
-                association: metadata
-                    .association()
-                    .map(|(slot, generation)| AssociationId::from_parts(slot, generation)),
+                association: association(&metadata),
                 range: start + located.sctp.start..start + located.sctp.end,
                 metadata: true,
             });
@@ -129,6 +162,50 @@ mod tests {
         let mut memory = with_metadata(memory(256, "fd00::1", "fd00::2", 400, 0), 256, Checksum::Verified, 9);
         memory.truncate(300);
         assert!(Packet::find(&memory, 256).is_none());
+    }
+
+    /// An ICMP error, Fragmentation Needed, about a packet from 10.0.0.2 to 10.0.0.1, in a frame's memory.
+    fn icmp(start: usize) -> Vec<u8> {
+        let quoted = memory(0, "10.0.0.2", "10.0.0.1", 40, 0);
+        let quoted = &quoted[14..14 + 28];
+        let headers = Headers::new([1; 6], [2; 6], [10, 0, 0, 9].into(), [10, 0, 0, 2].into(), 0).expect("one family");
+        let mut memory = vec![0; start + headers.len()];
+        headers.write(&mut memory[start..], 8 + quoted.len() as u16, Ecn::NotEct);
+        // Not SCTP but ICMP, and the header checksum that goes with it.
+        let sum = u16::from_be_bytes([memory[start + 24], memory[start + 25]]);
+        memory[start + 23] = 1;
+        memory[start + 24..start + 26].copy_from_slice(&(sum + 131).to_be_bytes());
+        memory.extend([3, 4, 0, 0, 0, 0, 5, 0]);
+        memory.extend(quoted);
+        let message = &memory[start + 34..];
+        let mut sum: u32 = message.chunks(2).map(|word| u32::from(word[0]) << 8 | u32::from(word[1])).sum();
+        while sum > 0xffff {
+            sum = (sum & 0xffff) + (sum >> 16);
+        }
+        memory[start + 36..start + 38].copy_from_slice(&(!sum as u16).to_be_bytes());
+        memory
+    }
+
+    #[test]
+    fn an_icmp_error_is_read_with_metadata_or_without() {
+        let plain = icmp(256);
+        let quotation = sctp_common::icmp::quotation(&plain[256..]).expect("a quotation");
+        let mut marked = plain.clone();
+        let metadata = RxMetadata::of_icmp(&quotation, 7, 5);
+        marked[256 - RxMetadata::SIZE..256].copy_from_slice(&metadata.to_bytes());
+        for memory in [plain, marked] {
+            let Some(Found::Icmp(error)) = Found::in_frame(&memory, 256) else { panic!("no ICMP error") };
+            let message = error.message();
+            assert_eq!((message.icmp_type, message.code, message.mtu), (3, 4, 1280));
+            assert_eq!(
+                (message.source.to_string(), message.destination.to_string()),
+                ("10.0.0.2".into(), "10.0.0.1".into())
+            );
+            assert_eq!(message.quoted, [0xee; 8], "as much as there is of the packet");
+            let mut damaged = memory;
+            *damaged.last_mut().expect("not empty") ^= 1;
+            assert!(Found::in_frame(&damaged, 256).is_none());
+        }
     }
 
     #[test]

@@ -6,7 +6,8 @@ use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, XskMap};
 use aya::programs::{ProgramError, Xdp, XdpMode, loaded_programs};
 use aya::{Ebpf, EbpfLoader};
 use sctp_common::maps::{
-    AddressKey, PeerEntry, PeerKey, PortEntry, TagEntry, TagKey, globals, names, policy, socket_index,
+    AddressKey, HeartbeatEntry, HeartbeatKey, PeerEntry, PeerKey, PortEntry, TagEntry, TagKey, globals, names,
+    socket_index,
 };
 use sctp_common::verdict::Verdict;
 
@@ -23,6 +24,7 @@ pub(super) struct Program {
     ports: Array<MapData, [u8; PortEntry::SIZE]>,
     tags: HashMap<MapData, [u8; TagKey::SIZE], [u8; TagEntry::SIZE]>,
     peers: HashMap<MapData, [u8; PeerKey::SIZE], [u8; PeerEntry::SIZE]>,
+    heartbeats: HashMap<MapData, [u8; HeartbeatKey::SIZE], [u8; HeartbeatEntry::SIZE]>,
     addresses: HashMap<MapData, [u8; AddressKey::SIZE], u32>,
     sockets: XskMap<MapData>,
     counters: PerCpuArray<MapData, u64>,
@@ -60,6 +62,7 @@ impl Program {
             ports: map(&mut ebpf, names::PORTS)?,
             tags: map(&mut ebpf, names::TAGS)?,
             peers: map(&mut ebpf, names::PEERS)?,
+            heartbeats: map(&mut ebpf, names::HEARTBEATS)?,
             addresses: map(&mut ebpf, names::ADDRESSES)?,
             sockets: map(&mut ebpf, names::XSKS)?,
             counters: map(&mut ebpf, names::COUNTERS)?,
@@ -115,6 +118,19 @@ impl Program {
         unless_missing(self.peers.remove(&key.to_bytes()))
     }
 
+    pub(super) fn add_heartbeats(&mut self, key: HeartbeatKey, peer_tag: u32) -> Result<(), MapError> {
+        self.heartbeats.insert(key.to_bytes(), HeartbeatEntry::new(peer_tag).to_bytes(), 0)
+    }
+
+    /// How many HEARTBEATs have been answered; 0 if none are to be.
+    pub(super) fn heartbeats_answered(&self, key: HeartbeatKey) -> u64 {
+        self.heartbeats.get(&key.to_bytes(), 0).map_or(0, |entry| HeartbeatEntry::from_bytes(entry).answered)
+    }
+
+    pub(super) fn remove_heartbeats(&mut self, key: HeartbeatKey) -> Result<(), MapError> {
+        unless_missing(self.heartbeats.remove(&key.to_bytes()))
+    }
+
     pub(super) fn add_address(&mut self, address: IpAddr) -> Result<(), MapError> {
         self.addresses.insert(AddressKey::new(address).to_bytes(), 0, 0)
     }
@@ -144,9 +160,7 @@ fn unless_missing(outcome: Result<(), MapError>) -> Result<(), MapError> {
 
 fn load(target: Target<'_>, config: &XdpConfig) -> Result<Ebpf, OpenError> {
     let workers = u32::from(config.steering.workers);
-    let trusted = if config.trusted_link { policy::TRUSTED_LINK } else { 0 };
-    let silent = if config.silent_out_of_the_blue { policy::SILENT } else { 0 };
-    let policy = trusted | silent;
+    let policy = config.policy();
     let verify_up_to = config.checksum.verify_up_to();
     let mut loader = EbpfLoader::new();
     loader
@@ -156,7 +170,9 @@ fn load(target: Target<'_>, config: &XdpConfig) -> Result<Ebpf, OpenError> {
         .override_global(globals::VERIFY_UP_TO, &verify_up_to, true)
         .map_max_entries(names::XSKS, target.queues * workers);
     if let Some(tags) = config.tags {
-        loader.map_max_entries(names::TAGS, tags).map_max_entries(names::PEERS, tags);
+        for name in [names::TAGS, names::PEERS, names::HEARTBEATS] {
+            loader.map_max_entries(name, tags);
+        }
     }
     loader.load(sctp_ebpf_object::OBJECT).map_err(OpenError::Load)
 }

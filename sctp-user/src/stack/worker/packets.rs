@@ -4,7 +4,7 @@ use std::io;
 
 use bytes::Bytes;
 use sctp_core::time::Instant;
-use sctp_core::{Datagram, Handled, SharedPayload, TagChange};
+use sctp_core::{Datagram, Handled, SharedPayload, TagChange, TagKind};
 
 use super::{RECEIVE_BUDGET, TRANSMIT_BUDGET, Worker, WorkerCounters};
 use crate::datapath::Link;
@@ -24,7 +24,12 @@ impl<L: Link> Worker<L> {
             counters.packets_received += 1;
             counters.count(endpoint.handle(now, datagram));
         };
-        Ok(link.receive(RECEIVE_BUDGET, &mut sink)? > 0)
+        let received = link.receive(RECEIVE_BUDGET, &mut sink)?;
+        while let Some(error) = self.link.poll_icmp() {
+            let handled = self.endpoint.handle_icmp(now, &error.message());
+            tracing::debug!(?handled, ?error, "an ICMP error about a packet of ours");
+        }
+        Ok(received > 0)
     }
 
     /// Handles what other workers handed over.
@@ -82,11 +87,22 @@ impl<L: Link> Worker<L> {
         due
     }
 
+    /// Tells the data path of the tag that an association's peer has drawn.
+    fn tell_peer_tag(&self, change: &TagChange) {
+        let &TagChange::Added { kind: TagKind::Peer, id, .. } = change else { return };
+        let Some(association) = self.endpoint.association(id) else { return };
+        if let Err(error) = self.common.ports.control().know_peer_tag(association) {
+            // Its HEARTBEATs are answered by the worker then.
+            tracing::warn!(%id, %error, "the data path did not take a peer's tag");
+        }
+    }
+
     /// Tells the data path and the other workers of tags and peers that came or went.
     pub(super) fn announce(&mut self, now: Instant) {
         while let Some(change) = self.endpoint.poll_tag() {
             let worker = self.mailbox.index();
             let Err(error) = self.common.ports.control().change_tag(worker, &change) else {
+                self.tell_peer_tag(&change);
                 continue;
             };
             tracing::warn!(?change, %error, "the data path did not take a verification tag");
