@@ -69,7 +69,13 @@ fn run(command: Command) -> Result<()> {
         Command::Perf(command @ (perf::PerfCommand::Client(_) | perf::PerfCommand::Memory(_))) => {
             one_thread()?.block_on(perf::run(command))
         }
-        Command::Send(options) => one_thread()?.block_on(send::run(options)),
+        Command::Send(options) => {
+            let runtime = one_thread()?;
+            let result = runtime.block_on(send::run(options));
+            // Whoever reads standard input cannot be interrupted, and would keep the program until the next line.
+            runtime.shutdown_background();
+            result
+        }
         Command::Perf(command) => many_threads()?.block_on(perf::run(command)),
         Command::Echo(options) => many_threads()?.block_on(echo::run(options)),
         Command::Recv(options) => many_threads()?.block_on(recv::run(options)),
