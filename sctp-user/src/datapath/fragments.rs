@@ -19,6 +19,7 @@ pub(crate) struct Fragment {
 }
 
 /// The fragments of `length` bytes behind the IP header, each of at most `mtu` bytes with its headers. None if that is too little for any.
+//= RFC 9260 §6.9: "Instead, if the PMTU has been reduced, then IP fragmentation MUST be used."
 pub(crate) fn fragments(length: usize, mtu: u16, destination: IpAddr) -> impl ExactSizeIterator<Item = Fragment> {
     let headers = if destination.is_ipv4() { 20 } else { 40 + FRAGMENT_HEADER };
     // "all fragments except the last … an integer multiple of 8 octets long"

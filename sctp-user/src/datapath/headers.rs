@@ -190,6 +190,7 @@ mod tests {
         assert_eq!(frame[38..54], destination.octets());
     }
 
+    //= test RFC 9260 §6.9: "Instead, if the PMTU has been reduced, then IP fragmentation MUST be used."
     #[test]
     fn fragments_byte_for_byte() {
         let headers =

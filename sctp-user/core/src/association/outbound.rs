@@ -122,6 +122,7 @@ impl Association {
     pub(super) fn transmit(&mut self, path: usize, len: usize, ecn: Ecn) -> Transmit {
         self.stats.packets_sent += 1;
         self.stats.bytes_sent += len as u64;
+        //= RFC 9260 §6.9: "Instead, if the PMTU has been reduced, then IP fragmentation MUST be used."
         let fragment_to = (len > self.paths.max_packet(path)).then_some(self.paths[path].mtu);
         let path = &self.paths[path];
         //= RFC 9260 §5.1.2: "The receiver SHOULD use only these transport addresses as destination transport addresses
