@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: our stack and usrsctp on the same cable, in one run, on one machine.
+//! `cargo xtask bench`: our stack and usrsctp on the same cable, in one run, on one machine. `cargo xtask bench xdp`: the XDP program alone.
 //!
 //! Wall-clock figures of a shared machine wander, so the two take turns and the median of the rounds counts; ratios come first.
 
@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
-use clap::Args;
+use clap::{Args, Subcommand};
 use sctp_lab::peer::target_directory;
 use sctp_lab::veth::Family;
 use sctp_lab::{Pair, PairConfig, Process, Sctp, interrupt, kernel, peer};
@@ -23,6 +23,10 @@ use crate::setup::{self, Purpose};
 /// What to measure.
 #[derive(Debug, Args, Serialize)]
 pub(crate) struct Options {
+    /// What to measure instead of the whole stack.
+    #[command(subcommand)]
+    #[serde(skip)]
+    part: Option<Part>,
     /// Message sizes, octets.
     #[arg(long, value_delimiter = ',', default_value = "64,1024,1400,16384")]
     sizes: Vec<u32>,
@@ -35,6 +39,13 @@ pub(crate) struct Options {
     /// Queues of each interface.
     #[arg(long, default_value_t = 1)]
     queues: u16,
+}
+
+/// A part of the whole.
+#[derive(Clone, Copy, Debug, Subcommand)]
+enum Part {
+    /// The XDP program: nanoseconds for each kind of packet, by runs in the kernel without a network
+    Xdp,
 }
 
 /// The port that servers listen on.
@@ -51,6 +62,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// # Errors
 /// Without root, or if a measurement fails: a figure of messages that did not arrive would be none.
 pub(crate) fn run(options: &Options) -> Result<()> {
+    if let Some(Part::Xdp) = options.part {
+        return xdp();
+    }
     setup::ensure(Purpose::Lab)?;
     cargo::require_root("bench")?;
     ensure!(options.rounds > 0 && options.seconds > 0, "at least one round of at least one second");
@@ -80,6 +94,15 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let report = Report { machine: Machine::here()?, options, one_way: &results, round_trips };
     report.print();
     report.write()
+}
+
+/// Has the tests of the program print what they measure.
+fn xdp() -> Result<()> {
+    setup::ensure(Purpose::Lab)?;
+    cargo::require_root("bench xdp")?;
+    let test = ["test", "--package", "sctp-tests", "--test", "xdp_program"];
+    let figures = ["--", "speed::", "--nocapture", "--test-threads", "1"];
+    cargo::run(&mut cargo::cargo(&[&test[..], &figures[..]].concat()))
 }
 
 /// Who is measured.
