@@ -18,8 +18,11 @@ use crate::{PayloadSource, ReceivedMessage};
 /// What a chunk costs in memory beside its payload.
 const CHUNK_OVERHEAD: usize = 64;
 
-/// Less free space than this is announced as none, so that the peer does not send slivers (silly windows, §6.2).
-const SMALLEST_WINDOW: usize = 1500;
+/// The window does not open for less free space than this, or than a quarter of the buffer, so that the peer does not send slivers
+/// (silly windows, §6.2). What has been announced is not taken back: it may be on its way.
+///
+/// The quarter is what the longest message leaves free: the window never stays closed while one could not become whole.
+const SMALLEST_WINDOW: u32 = 1500;
 
 /// At the beginning of an association so many packets are acknowledged at once: the peer's window is small (and §5.1 asks for
 /// it for the first).
@@ -57,6 +60,8 @@ pub(crate) struct Receiver {
     held_chunks: u32,
     /// The a_rwnd that was sent last, less what has come since: what the peer believes to be free.
     credit: u32,
+    /// The a_rwnd that was sent last is 0.
+    closed: bool,
     pub(crate) sack: SackState,
 }
 
@@ -154,6 +159,7 @@ impl Receiver {
             held: 0,
             held_chunks: 0,
             credit: size(config.receive_buffer),
+            closed: false,
             //= RFC 9260 §5.1: "After the reception of the first DATA chunk in an association, the endpoint MUST
             //= immediately respond with a SACK chunk"
             sack: SackState { early: if config.sack_early { EARLY_PACKETS } else { 1 }, ..SackState::default() },
@@ -285,7 +291,9 @@ impl Receiver {
         let free = self.free();
         //= RFC 9260 §6.2: "The receiver MUST also have an algorithm for advertising its receive window to avoid
         //= receiver silly window syndrome (SWS)"
-        self.credit = if free < SMALLEST_WINDOW { 0 } else { size(free) };
+        let may_open = free >= SMALLEST_WINDOW.min(self.buffer / 4) as usize;
+        self.credit = if may_open { size(free) } else { self.credit.min(size(free)) };
+        self.closed = self.credit == 0;
         self.credit
     }
 
@@ -469,7 +477,9 @@ impl Receiver {
     fn has_room(&self, arrival: Arrival, data: &Data<'_>, config: &AssociationConfig) -> bool {
         // What fills a gap is taken beyond the window, bounded by the number of gaps: it lets other things go.
         let fills = arrival == Arrival::FillsGap || (arrival == Arrival::Next && self.tracker.has_gaps());
-        if !fills && self.free() == 0 {
+        //= RFC 9260 §6.2: "When the receiver's advertised window is 0, the receiver MUST drop any new incoming DATA chunk with
+        //= a TSN larger than the largest TSN received so far."
+        if !fills && (self.closed || self.free() == 0) {
             return false;
         }
         data.header.flags.is_unfragmented()
