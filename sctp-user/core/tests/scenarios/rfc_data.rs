@@ -445,10 +445,11 @@ fn beyond_a_closed_window_nothing_is_taken_until_it_has_opened() {
     }
     let full = PEER_TSN + 7;
     assert_eq!(send(&mut forger, 8), (full, 0), "a probe of the closed window");
-    for (taken, wanted) in [(1, (full, 0)), (1, (full + 1, 1000))] {
-        let read = forger.world.take(0, taken);
-        forger.world.judge(read);
-        // 1000 octets are free, for which the window does not open; then 2000, for which it does.
+    let id = forger.association().id();
+    // 1000 octets are free, for which the window does not open; then 2000, for which it does.
+    for wanted in [(full, 0), (full + 1, 1000)] {
+        forger.endpoint().recv(id).expect("messages wait");
+        forger.world.run_for(Duration::ZERO);
         assert_eq!(send(&mut forger, 8), wanted);
     }
     forger.world.harsh = true;
