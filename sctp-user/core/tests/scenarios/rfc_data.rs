@@ -449,7 +449,7 @@ fn beyond_a_closed_window_nothing_is_taken_until_it_has_opened() {
     // 1000 octets are free, for which the window does not open; then 2000, for which it does.
     for wanted in [(full, 0), (full + 1, 1000)] {
         forger.endpoint().recv(id).expect("messages wait");
-        forger.world.run_for(Duration::ZERO);
+        forger.world.settle(SERVER);
         assert_eq!(send(&mut forger, 8), wanted);
     }
     forger.world.harsh = true;
