@@ -139,6 +139,9 @@ impl Association {
         let mut writer = Writer::new(&mut buf[..max], self.header()).ok()?;
         let (blocks, duplicates) =
             owed.details.as_deref().map_or((&[][..], &[][..]), |(blocks, duplicates)| (blocks, duplicates));
+        //= RFC 9260 §6.2: "The SCTP endpoint MUST report as many Gap Ack Blocks as can fit in a single SACK chunk"
+        let room = writer.remaining().checked_sub(SACK_HEADER + 4 * duplicates.len())?;
+        let blocks = &blocks[..blocks.len().min(room / 4)];
         let sack = Sack {
             cumulative_tsn_ack: owed.cumulative,
             a_rwnd: owed.a_rwnd,
@@ -156,8 +159,7 @@ impl Association {
         Some(self.transmit(path, len, Ecn::NotEct))
     }
 
-    /// The largest packet for a path: its PMTU; but DATA that was cut before that shrank cannot be cut again, "Instead … IP fragmentation
-    /// MUST be used" (§6.9).
+    /// The largest packet for a path: its PMTU; but DATA that was cut before that shrank cannot be cut again (§6.9).
     fn max_packet(&self, path: usize) -> usize {
         let max = self.paths.max_packet(path);
         match self.sender.outstanding.first_lost() {

@@ -34,9 +34,6 @@ const EARLY_DELAY: Duration = Duration::from_millis(2);
 /// Most SACKs that are owed. Should a batch be larger, the last one speaks for the rest.
 const MAX_OWED: usize = 64;
 
-/// Most Gap Ack Blocks in a SACK that is owed: what fits into the smallest packet.
-const MAX_OWED_BLOCKS: usize = 100;
-
 /// After such a wait was in vain, so many lone packets are acknowledged at once.
 const QUICK_PACKETS: u8 = 16;
 
@@ -431,7 +428,7 @@ impl Receiver {
         if self.sack.owed.len() >= MAX_OWED {
             return;
         }
-        let blocks: Vec<GapAckBlock> = self.tracker.gap_blocks(config.max_gaps.min(MAX_OWED_BLOCKS)).collect();
+        let blocks: Vec<GapAckBlock> = self.tracker.gap_blocks(config.max_gaps).collect();
         let duplicates = self.tracker.duplicates().to_vec();
         let plain = blocks.is_empty() && duplicates.is_empty();
         let owed = OwedSack {

@@ -494,3 +494,34 @@ fn round_trips_are_measured_but_not_by_what_was_sent_again() {
     }
     world.finish();
 }
+
+//= test RFC 9260 §6.2: "The SCTP endpoint MUST report as many Gap Ack Blocks as can fit in a single SACK chunk such that
+//= the size of the SCTP packet does not exceed the current PMTU."
+#[test]
+fn gap_ack_blocks_fill_a_sack_in_a_batch_too() {
+    for (path_mtu, expected) in [(1500, 400), (576, (576 - 20 - 12 - 16) / 4)] {
+        let config =
+            AssociationConfig { max_gaps: 400, path_mtu, path_mtu_discovery: false, ..AssociationConfig::rfc() };
+        // As many as fit into 1480 bytes: (1480 - 12 - 16) / 4 = 363.
+        let expected = expected.min(363);
+        let mut forger = with_config("gap_blocks_fill_a_sack", config);
+        let flags = DataFlags::UNFRAGMENTED | DataFlags::UNORDERED;
+        let gap = |step: u32| data_chunk(PEER_TSN + 2 * step, 0, 0, flags, b"x");
+        for step in 1..=400 {
+            forger.say(&[&gap(step)]);
+        }
+        // Two at once: the first SACK is owed when the second packet comes.
+        for step in [401, 402] {
+            let packet = forger.packet(forger.tag, &[&gap(step)]);
+            forger.overwhelm(&packet);
+        }
+        let answers = forger.relieve();
+        assert_eq!(answers.len(), 2);
+        for answer in &answers {
+            let Chunk::Sack(sack) = answer.only() else { panic!("not a SACK") };
+            assert_eq!(sack.gap_ack_blocks.len(), expected, "with an MTU of {path_mtu}");
+        }
+        forger.world.harsh = true;
+        drop(forger);
+    }
+}
