@@ -8,12 +8,15 @@
 //! | file | holds |
 //! |---|---|
 //! | `state` | the states, each with what only it has |
+//! | `status` | what applications may ask |
+//! | `parameters` | what INIT and INIT ACK say: addresses, cookie, extensions (§5.1.2) |
 //! | `handshake` | setting up: INIT ACK, COOKIE ECHO, COOKIE ACK, stale cookies (§5.1, §5.2.6) |
 //! | `collision` | table 12: COOKIE ECHO when the association exists (§5.2.4) |
 //! | `inbound` | packets and chunks in, by state |
 //! | `acknowledge` | SACKs in: windows, losses, timers (§6.2.1, §7.2) |
 //! | `ecn` | marked packets: ECNE and CWR (RFC 4960 Appendix A) |
-//! | `outbound` | packets out: what goes where, bundling (§6.1, §6.10) |
+//! | `outbound` | packets out: what goes where, bundling, DATA (§6.1, §6.10) |
+//! | `control` | packets out: control chunks and SACKs (§6.2, §6.10) |
 //! | `receiver`, `sender` | DATA on either side |
 //! | `timeouts` | what each timer does when it expires |
 //! | `paths` | heartbeats, errors, fail-over (§5.4, §8) |
@@ -22,16 +25,19 @@
 
 mod acknowledge;
 pub(crate) mod collision;
+mod control;
 mod ecn;
 mod handshake;
 mod inbound;
 mod outbound;
+mod parameters;
 mod paths;
 mod pmtu;
 mod receiver;
 mod sender;
 mod shutdown;
 mod state;
+mod status;
 mod timeouts;
 
 use core::net::IpAddr;
@@ -49,18 +55,16 @@ use crate::answer::Answer;
 use crate::config::AssociationConfig;
 use crate::data::outstanding::{MESSAGE_OVERHEAD, OutboundChunk};
 use crate::data::send_queue::Unsent;
-use crate::event::{Event, PathInfo, PathState};
+use crate::event::{Event, PathState};
 use crate::path::{Path, Paths};
 use crate::serial::Tsn;
 use crate::time::Instant;
 use crate::wire::{Checksum, padded};
-use crate::{
-    AssociationId, AssociationState, AssociationStats, AssociationStatus, EcnStats, Message, ReceivedMessage,
-    SendError, SendFailure,
-};
+use crate::{AssociationId, AssociationStats, Message, ReceivedMessage, SendError, SendFailure};
 
-pub(crate) use self::handshake::{NewAssociation, PeerParameters, in_scope, is_unicast};
+pub(crate) use self::handshake::NewAssociation;
 pub(crate) use self::inbound::Inbound;
+pub(crate) use self::parameters::{PeerParameters, in_scope, is_unicast};
 
 /// Most control chunks that wait to be sent. A peer that provokes more (HEARTBEATs, unknown chunks) is not answered for a while.
 const MAX_CONTROL: usize = 64;
@@ -193,158 +197,6 @@ enum Control {
     ShutdownAck,
     /// HEARTBEAT ACK and ERROR, written when they were provoked.
     Encoded(Bytes),
-}
-
-// What applications may ask.
-impl Association {
-    /// Its id.
-    pub fn id(&self) -> AssociationId {
-        self.id
-    }
-
-    /// Its state (RFC 9260 §4).
-    pub fn state(&self) -> AssociationState {
-        self.state.public()
-    }
-
-    /// What it has counted.
-    pub fn stats(&self) -> &AssociationStats {
-        &self.stats
-    }
-
-    /// A picture of all of it.
-    pub fn status(&self) -> AssociationStatus {
-        AssociationStatus {
-            state: self.state(),
-            paths: self.paths().collect(),
-            peer_window: self.peer_window(),
-            outstanding_chunks: self.outstanding_chunks(),
-            messages_ready: self.messages_ready(),
-            receive_buffer_used: self.receive_buffer_used(),
-            send_buffer_used: self.send_buffer_used(),
-            outbound_streams: self.outbound_streams,
-            inbound_streams: self.inbound_streams,
-            stats: self.stats,
-        }
-    }
-
-    /// Its settings.
-    pub fn config(&self) -> &AssociationConfig {
-        &self.config
-    }
-
-    /// Our port.
-    pub fn local_port(&self) -> u16 {
-        self.local_port
-    }
-
-    /// The peer's port.
-    pub fn peer_port(&self) -> u16 {
-        self.peer_port
-    }
-
-    /// Our verification tag: what packets to us carry.
-    pub fn local_tag(&self) -> u32 {
-        self.local_tag
-    }
-
-    /// The peer's verification tag: what packets to it carry; 0 while it is not known.
-    pub fn peer_tag(&self) -> u32 {
-        self.peer_tag
-    }
-
-    /// Streams that may be sent on; before the association is established those asked for.
-    pub fn outbound_streams(&self) -> u16 {
-        self.outbound_streams
-    }
-
-    /// Streams that the peer may send on; 0 before that is negotiated.
-    pub fn inbound_streams(&self) -> u16 {
-        self.inbound_streams
-    }
-
-    /// Its paths, one for each address of the peer.
-    pub fn paths(&self) -> impl ExactSizeIterator<Item = PathInfo> + '_ {
-        (0..self.paths.len()).map(|at| self.path_info(at))
-    }
-
-    /// The primary path.
-    pub fn primary_path(&self) -> PathInfo {
-        self.path_info(self.paths.primary())
-    }
-
-    /// Whether both sides are capable of ECN, so that DATA is sent as ECN-capable transport (RFC 3168).
-    pub fn uses_ecn(&self) -> bool {
-        self.ecn.is_some()
-    }
-
-    /// What ECN has counted; `None` if it is not used.
-    pub fn ecn_stats(&self) -> Option<EcnStats> {
-        self.ecn.as_ref().map(|ecn| ecn.stats)
-    }
-
-    /// Bytes that the send buffer has left. (A message counts 64 bytes beside its own.)
-    pub fn send_buffer_free(&self) -> usize {
-        self.sender.free()
-    }
-
-    /// Bytes that wait or are not acknowledged for good, as the send buffer counts them.
-    pub fn send_buffer_used(&self) -> usize {
-        self.sender.buffered()
-    }
-
-    /// DATA chunks that have been sent and are not acknowledged for good.
-    pub fn outstanding_chunks(&self) -> usize {
-        self.sender.outstanding.len()
-    }
-
-    /// Bytes of user data that are in flight on all paths.
-    pub fn data_in_flight(&self) -> usize {
-        self.sender.outstanding.data_in_flight()
-    }
-
-    /// What the peer's receive buffer has left, in bytes, as far as we know (rwnd).
-    pub fn peer_window(&self) -> usize {
-        self.sender.peer_window()
-    }
-
-    /// Size of the receive buffer in bytes, as far as it has grown.
-    pub fn receive_buffer(&self) -> usize {
-        self.receiver.buffer()
-    }
-
-    /// Size of the send buffer in bytes, as far as it has grown.
-    pub fn send_buffer(&self) -> usize {
-        self.sender.buffer()
-    }
-
-    /// Bytes of user data that have been received and not been taken by the application.
-    pub fn receive_buffer_used(&self) -> usize {
-        self.receiver.held()
-    }
-
-    /// Messages that can be received now.
-    pub fn messages_ready(&self) -> usize {
-        self.receiver.ready()
-    }
-
-    fn path_info(&self, at: usize) -> PathInfo {
-        use crate::congestion::Controller;
-        let path = &self.paths[at];
-        PathInfo {
-            address: path.address,
-            state: self.public_state(path.state),
-            primary: at == self.paths.primary(),
-            srtt: path.rtt.srtt(),
-            rttvar: path.rtt.rttvar(),
-            rto: path.rtt.rto(),
-            cwnd: path.controller.window(),
-            ssthresh: path.controller.threshold(),
-            flight: self.sender.outstanding.flight(at).bytes,
-            mtu: path.mtu,
-            error_count: path.error_count,
-        }
-    }
 }
 
 // What the endpoint does with it.

@@ -2,6 +2,7 @@
 //!
 //! Nothing in here knows of packets, timers or states; the association does.
 
+mod outbound_chunk;
 pub(crate) mod outstanding;
 pub(crate) mod reassembly;
 pub(crate) mod runs;

@@ -10,102 +10,15 @@
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
 use smallvec::SmallVec;
 
+use super::outbound_chunk::Status;
+pub(crate) use super::outbound_chunk::{DATA_CHUNK_HEADER, OutboundChunk};
 use super::runs::{Run, Runs};
-use crate::serial::{Ssn, Tsn};
-use crate::wire::padded;
-
-/// Bytes of a DATA chunk in front of its user data (RFC 9260 §3.3.1).
-pub(crate) const DATA_CHUNK_HEADER: usize = 16;
+use crate::serial::Tsn;
 
 /// What a message counts in the send buffer beside its bytes.
 pub(crate) const MESSAGE_OVERHEAD: usize = 64;
-
-/// A DATA chunk on its way.
-#[derive(Debug)]
-pub(crate) struct OutboundChunk {
-    pub(crate) payload: Bytes,
-    /// The application's number of the message.
-    pub(crate) context: u64,
-    pub(crate) ppid: u32,
-    pub(crate) stream: u16,
-    pub(crate) ssn: Ssn,
-    /// First fragment of its message (B bit).
-    pub(crate) beginning: bool,
-    /// Last fragment of its message (E bit).
-    pub(crate) ending: bool,
-    pub(crate) unordered: bool,
-    /// The application wants it acknowledged at once (I bit).
-    pub(crate) immediate: bool,
-    /// The path that it was last sent on.
-    pub(crate) path: u8,
-    status: Status,
-    /// Sent again because of gap reports: not eligible for another fast retransmit (RFC 9260 §7.2.4 item 5).
-    fast_retransmitted: bool,
-    /// Marked for retransmission by T3-rtx rather than by gap reports, so another path is to be tried (RFC 9260 §6.4).
-    timed_out: bool,
-    /// Sent on more than one path: its acknowledgement tells of none of them (RFC 7829 §3.2, rule 9).
-    moved: bool,
-}
-
-impl OutboundChunk {
-    /// A chunk that is about to be sent for the first time, on `path`.
-    #[expect(clippy::too_many_arguments, reason = "the fields of a DATA chunk; there is one caller")]
-    pub(crate) fn new(
-        payload: Bytes,
-        context: u64,
-        ppid: u32,
-        stream: u16,
-        ssn: Ssn,
-        (beginning, ending): (bool, bool),
-        unordered: bool,
-        immediate: bool,
-    ) -> Self {
-        Self {
-            payload,
-            context,
-            ppid,
-            stream,
-            ssn,
-            beginning,
-            ending,
-            unordered,
-            immediate,
-            path: 0,
-            status: Status::InFlight,
-            fast_retransmitted: false,
-            timed_out: false,
-            moved: false,
-        }
-    }
-
-    /// Its size as congestion control counts it: with header and padding (RFC 9260 §7.2).
-    //= RFC 9260 §7.2: "the length of the DATA chunk, including the padding, SHOULD be used"
-    pub(crate) fn size(&self) -> u32 {
-        (DATA_CHUNK_HEADER + padded(self.payload.len())) as u32
-    }
-
-    /// Whether T3-rtx, not a gap report, had it marked for retransmission.
-    pub(crate) fn timed_out(&self) -> bool {
-        self.timed_out
-    }
-
-    /// Whether it has been marked for retransmission because of gap reports.
-    pub(crate) fn fast_retransmitted(&self) -> bool {
-        self.fast_retransmitted
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Status {
-    InFlight,
-    /// Acknowledged by a Gap Ack Block: kept, because the peer may renege (RFC 9260 §6.2.1).
-    Acknowledged,
-    /// Marked for retransmission: counts neither as in flight nor against the peer's window.
-    Lost,
-}
 
 /// What is in flight on one path, and what the SACK in hand did to it.
 #[derive(Clone, Copy, Debug, Default)]

@@ -1,4 +1,7 @@
+use bytes::Bytes;
+
 use super::*;
+use crate::serial::Ssn;
 use proptest::prelude::*;
 
 fn chunk(len: usize) -> OutboundChunk {
