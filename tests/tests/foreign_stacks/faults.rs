@@ -43,6 +43,9 @@ fn an_idle_association_stays(foreign: &Foreign, family: Family) {
     let options = ["--sink", "--associations", "1", "--timers", "120/120/500/300/2"];
     let mut server = foreign.serve(family, &options).unwrap();
     let mut send = foreign.sctp().command(&foreign.lab.pair.left, &["send"]);
+    // Of one family alone: usrsctp takes the IPv4 addresses that it hears of for paths even if it is bound to IPv6 addresses only,
+    // cannot send to them, and says that they are lost.
+    send.args(["--local-address", &foreign.lab.pair.left.address(family).to_string()]);
     send.args(["--profile", "ran"]).arg(foreign.lab.pair.right.socket_address(family, PORT).to_string());
     let mut send = Process::spawn(&mut send).unwrap();
     send.write_line("hello").unwrap();
