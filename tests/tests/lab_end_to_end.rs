@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use sctp_lab::frame::{Checksum, SctpFrame, chunk};
 use sctp_lab::veth::Family;
 use sctp_lab::{Process, capture, faults, netns, peer, require_root};
 use sctp_tests::{LONG, Lab, PORT, stop};
@@ -131,6 +132,49 @@ fn faults_are_counted_ipv4() {
 #[test]
 fn faults_are_counted_ipv6() {
     faults_are_counted("faults6", Family::Ipv6);
+}
+
+/// An INIT of the server at a client's port, on which nobody listens, gets through XDP: the server may have restarted (RFC 9260
+/// §5.2.2). The association hears of it, answers, and goes on.
+#[test]
+fn an_init_reaches_the_association_at_a_port_that_nobody_listens_on() {
+    if !require_root() {
+        return;
+    }
+    let lab = Lab::new("reinit", 2).unwrap();
+    let server = lab.serve(&["echo"], &[]).unwrap();
+    let (left, right) = (&lab.pair.left, &lab.pair.right);
+    let options = ["--mode", "ping", "--duration", "4s"];
+    let mut client = lab.sctp.perf_client(left, right.socket_address(Family::Ipv4, PORT), &options).unwrap();
+    client.wait_for_line("progress", LONG).unwrap();
+    let stats = lab.sctp.stats(right).unwrap();
+    let client_port = stats["associations"][0]["peer_port"].as_u64().and_then(|port| u16::try_from(port).ok()).unwrap();
+    let init = SctpFrame {
+        source_mac: right.mac,
+        destination_mac: left.mac,
+        vlans: vec![],
+        source: right.address(Family::Ipv4),
+        destination: left.address(Family::Ipv4),
+        source_port: PORT,
+        destination_port: client_port,
+        verification_tag: 0,
+        checksum: Checksum::Right,
+        chunks: chunk::init(7, 1),
+    };
+    let before = lab.sctp.counters(left).unwrap();
+    right.packet_socket().unwrap().send(&init.build()).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(3);
+    loop {
+        let moved = lab.sctp.counters(left).unwrap().since(&before);
+        assert_eq!(moved.get("not-listening"), 0, "{moved:?}");
+        if moved.get("init") == 1 {
+            break;
+        }
+        assert!(Instant::now() < deadline, "the INIT has not been taken: {moved:?}");
+    }
+    let summary = client.summary(LONG).unwrap();
+    assert_eq!((&summary["mismatched"], &summary["lost"]), (&0.into(), &0.into()), "{summary}");
+    stop(server).unwrap();
 }
 
 /// What the kernel has pinned, which must be the same before and after.
