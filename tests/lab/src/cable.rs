@@ -235,6 +235,8 @@ mod tests {
         let (left, right) = (pair.left.packet_socket().unwrap(), pair.right.packet_socket().unwrap());
         let ours = |candidate: &[u8]| candidate[12..14] == [0x88, 0xb5];
         let long = Duration::from_secs(5);
+        // Twice as many wait in a socket's buffer until they are received.
+        const MANY: u32 = 100;
         let exchange = |faults: Faults, count: u32, length: usize| -> Vec<Vec<u8>> {
             cable.set(faults);
             (0..count).for_each(|number| left.send(&frame(&pair, number, length)).unwrap());
@@ -251,19 +253,19 @@ mod tests {
                 got.push(next);
             }
         };
-        let sent: Vec<_> = (0..200).map(|number| frame(&pair, number, 60)).collect();
-        assert_eq!(exchange(Faults::default(), 200, 60), sent);
-        assert_eq!(exchange(Faults::cut(), 200, 60).len(), 0);
-        let some = exchange(Faults { loss: 0.5, ..Faults::default() }, 200, 60).len();
-        assert!((50..150).contains(&some), "{some}");
-        assert_eq!(exchange(Faults { duplication: 1.0, ..Faults::default() }, 200, 60).len(), 400);
-        let late = exchange(Faults { reordering: 0.3, ..Faults::default() }, 200, 60);
-        assert_eq!(late.len(), 200);
+        let sent: Vec<_> = (0..MANY).map(|number| frame(&pair, number, 60)).collect();
+        assert_eq!(exchange(Faults::default(), MANY, 60), sent);
+        assert_eq!(exchange(Faults::cut(), MANY, 60).len(), 0);
+        let some = exchange(Faults { loss: 0.5, ..Faults::default() }, MANY, 60).len();
+        assert!((25..75).contains(&some), "{some}");
+        assert_eq!(exchange(Faults { duplication: 1.0, ..Faults::default() }, MANY, 60).len(), 2 * MANY as usize);
+        let late = exchange(Faults { reordering: 0.3, ..Faults::default() }, MANY, 60);
+        assert_eq!(late.len(), MANY as usize);
         assert_ne!(late, sent);
-        assert_eq!(exchange(Faults { delay: Duration::from_millis(20), ..Faults::default() }, 200, 60), sent);
+        assert_eq!(exchange(Faults { delay: Duration::from_millis(20), ..Faults::default() }, MANY, 60), sent);
         let mtu = Faults { mtu: Some(1280), ..Faults::default() };
         assert_eq!((exchange(mtu, 9, 1294).len(), exchange(mtu, 9, 1295).len()), (9, 0));
         let (carried, lost) = cable.counts();
-        assert!(carried > 1000 && lost > 200, "{carried} {lost}");
+        assert!(carried > 500 && lost > 100, "{carried} {lost}");
     }
 }

@@ -70,7 +70,7 @@ fn an_init_has_no_association_and_strangers_do_not_come_in() -> Result<()> {
         let found = counters.iter().find(|(verdict, _)| verdict.name() == name);
         Ok(found.with_context(|| format!("no counter {name}"))?.1)
     };
-    for name in ["port-not-owned", "out-of-the-blue", "checksum", "zero-checksum", "init"] {
+    for name in ["port-not-owned", "abort", "checksum", "zero-checksum", "init"] {
         assert_eq!(count(name)?, 1, "{name}");
     }
     // After the port is given back, the kernel gets everything.
