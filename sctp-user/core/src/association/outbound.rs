@@ -13,7 +13,7 @@ use crate::congestion::Controller;
 use crate::data::outstanding::{DATA_CHUNK_HEADER, OutboundChunk};
 use crate::serial::Tsn;
 use crate::time::Instant;
-use crate::wire::{CommonHeader, Cwr, DataFlags, DataHeader, Ecne, Sack, Writer, padded};
+use crate::wire::{CommonHeader, CookieEcho, Cwr, DataFlags, DataHeader, Ecne, Emit as _, Sack, Writer, padded};
 use crate::{Ecn, Transmit};
 
 /// A message that is cut anyway is not cut into less than this to fill up a packet.
@@ -143,9 +143,17 @@ impl Association {
         Some(self.transmit(path, len, Ecn::NotEct))
     }
 
-    /// The largest packet for a path: its PMTU; but DATA that was cut before that shrank cannot be cut again (§6.9).
+    /// The largest packet for a path: its PMTU; but DATA that was cut before that shrank cannot be cut again (§6.9), and neither can a
+    /// COOKIE ECHO, which is as long as the peer wants it.
     fn max_packet(&self, path: usize) -> usize {
         let max = self.paths.max_packet(path);
+        if let Some(QueuedControl { path: first, chunk: Control::CookieEcho, .. }) = self.control.front()
+            && let State::CookieEchoed(echoed) = &self.state
+            && *first == path
+        {
+            let chunk = CookieEcho { cookie: &echoed.cookie };
+            return max.max(COMMON_HEADER_LENGTH + padded(chunk.length()));
+        }
         match self.sender.outstanding.first_lost() {
             Some((_, chunk)) if self.control.is_empty() && self.retransmission_path(chunk) == path => {
                 max.max(COMMON_HEADER_LENGTH + chunk.size() as usize)

@@ -412,6 +412,25 @@ fn out_of_the_blue_packets_are_answered_with_their_own_tag() {
 
 // The connecting side: we are the server now.
 
+/// An INIT ACK that came in IP fragments, and a COOKIE ECHO that has to go in them.
+#[test]
+fn a_cookie_larger_than_the_path_mtu_is_echoed() {
+    let mut forger = Forger::connecting("a_cookie_larger_than_the_path_mtu_is_echoed");
+    // The link can send more than the path MTU, in fragments.
+    let node = &mut forger.world.nodes[CLIENT];
+    node.config.max_packet = 4096;
+    node.buffer.resize(4096, 0);
+    let cookie: Vec<u8> = (0..2001_u32).map(|value| value as u8).collect();
+    let answers = forger.say(&[&InitAck(init(&[Parameter::StateCookie(&cookie)]))]);
+    match answers[0].only() {
+        Chunk::CookieEcho(echo) => assert_eq!(echo.cookie, cookie),
+        other => panic!("not a COOKIE ECHO: {other}"),
+    }
+    forger.say(&[&Chunk::CookieAck]);
+    assert_eq!(forger.state(), AssociationState::Established);
+    forger.finish();
+}
+
 //= test RFC 9260 §5.1: "it SHOULD respond with an ABORT chunk"
 #[test]
 fn init_ack_without_a_cookie_is_aborted() {

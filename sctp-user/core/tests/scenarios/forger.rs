@@ -157,7 +157,7 @@ impl Forger {
     }
 
     pub(crate) fn packet(&self, tag: u32, chunks: &[&dyn Emit]) -> Forged {
-        let mut bytes = vec![0; 1480];
+        let mut bytes = vec![0; 4096];
         let (source_port, destination_port) =
             if self.victim == SERVER { (CLIENT_PORT, SERVER_PORT) } else { (SERVER_PORT, CLIENT_PORT) };
         let header = CommonHeader { source_port, destination_port, verification_tag: tag };
