@@ -68,10 +68,4 @@ fn an_idle_association_stays(foreign: &Foreign, family: Family) {
     assert_eq!((&server["paths_lost"], &server["graceful"]), (&0.into(), &true.into()), "{server}");
 }
 
-// The kernel's client as in `restart`; what netem does to it is in `kernel_interop`.
-super::rows!(
-    "flt",
-    crate::faulty(),
-    [ours_survives_trouble, an_idle_association_stays],
-    usrsctp alone: [its_survives_trouble]
-);
+super::rows!("flt", crate::faulty(), [ours_survives_trouble, an_idle_association_stays, its_survives_trouble]);
