@@ -45,18 +45,23 @@ fn run(stack: Stack, label: &str, config: &PairConfig, rows: &[Row]) {
     }
 }
 
-/// The rows of a group as tests, one for each stack.
+/// The rows of a group as tests: those for both stacks and, behind them, those for usrsctp alone.
 macro_rules! rows {
-    ($label:literal, $config:expr, [$($row:ident),* $(,)?]) => {
+    ($label:literal, $config:expr, [$($row:ident),* $(,)?], usrsctp alone: [$($alone:ident),* $(,)?]) => {
         #[test]
         fn usrsctp() {
-            $crate::run(Stack::Usrsctp, concat!($label, "u"), &$config, &[$((stringify!($row), $row)),*]);
+            let rows: &[$crate::Row] = &[$((stringify!($row), $row),)* $((stringify!($alone), $alone)),*];
+            $crate::run(Stack::Usrsctp, concat!($label, "u"), &$config, rows);
         }
 
         #[test]
         fn kernel() {
-            $crate::run(Stack::Kernel, concat!($label, "k"), &$config, &[$((stringify!($row), $row)),*]);
+            let rows: &[$crate::Row] = &[$((stringify!($row), $row)),*];
+            $crate::run(Stack::Kernel, concat!($label, "k"), &$config, rows);
         }
+    };
+    ($label:literal, $config:expr, $rows:tt) => {
+        $crate::rows!($label, $config, $rows, usrsctp alone: []);
     };
 }
 pub(crate) use rows;
