@@ -209,6 +209,12 @@ pub struct AssociationConfig {
     /// Upper bound of the RTO while connecting. Default 60 s.
     pub init_rto_max: Duration,
 
+    /// End the association when the peer's host tells by ICMP that it does not know SCTP (RFC 9260 §10, ICMP8, a MUST). Otherwise that
+    /// counts as an error of the path once the association is established, as what says that the host is unreachable does: the peer
+    /// has shown that it knows SCTP, and hosts whose stack works over raw sockets (usrsctp) send such messages whenever a socket's
+    /// buffer is full. Default false; true in the profile `rfc`.
+    pub abort_on_protocol_unreachable: bool,
+
     /// Time between HEARTBEATs on an idle path, on top of its RTO and a jitter of ±50 % of that ("HB.interval", RFC 9260
     /// §8.3). `None` sends none but those that verify paths. Default 30 s.
     pub heartbeat_interval: Option<Duration>,
@@ -286,6 +292,7 @@ impl Default for AssociationConfig {
             max_burst: 10,
             heartbeat_max_burst: 4,
             ecn: true,
+            abort_on_protocol_unreachable: false,
             max_receive_buffer: 16 << 20,
             max_send_buffer: 16 << 20,
             ..Self::rfc()
@@ -314,6 +321,7 @@ impl AssociationConfig {
             primary_switchover_max_retransmits: None,
             max_init_retransmits: 8,
             init_rto_max: Duration::from_secs(60),
+            abort_on_protocol_unreachable: true,
             heartbeat_interval: Some(Duration::from_secs(30)),
             heartbeat_max_burst: 1,
             sack_delay: Duration::from_millis(200),
@@ -353,6 +361,7 @@ impl AssociationConfig {
             heartbeat_max_burst: 4,
             sack_delay: Duration::from_millis(100),
             ecn: true,
+            abort_on_protocol_unreachable: false,
             ..Self::rfc()
         }
     }
@@ -374,6 +383,7 @@ impl AssociationConfig {
             heartbeat_max_burst: 4,
             sack_delay: Duration::from_millis(40),
             ecn: true,
+            abort_on_protocol_unreachable: false,
             ..Self::rfc()
         }
     }

@@ -61,6 +61,8 @@ pub(crate) struct Suspect {
     pub(crate) local_tag: u32,
     /// 0 while it is not known.
     pub(crate) peer_tag: u32,
+    /// [`AssociationConfig::abort_on_protocol_unreachable`](crate::AssociationConfig::abort_on_protocol_unreachable).
+    pub(crate) aborts: bool,
 }
 
 /// Reads a message's type and code.
@@ -103,10 +105,18 @@ pub(crate) fn decide(meaning: Meaning, quoted: &[u8], suspect: Suspect) -> IcmpH
         Meaning::TooBig => IcmpHandled::PathMtu,
         //= RFC 9260 §10: "an implementation MUST treat this message as an abort with the T bit set if it does not contain an
         //= INIT chunk."
-        Meaning::NoSctp if !is_init || suspect.state == AssociationState::CookieWait => IcmpHandled::Aborted,
-        Meaning::NoSctp => IcmpHandled::Ignored,
+        Meaning::NoSctp if !is_init && (suspect.aborts || !has_spoken(suspect.state)) => IcmpHandled::Aborted,
+        Meaning::NoSctp if is_init && suspect.state == AssociationState::CookieWait => IcmpHandled::Aborted,
+        Meaning::NoSctp if is_init => IcmpHandled::Ignored,
+        // The host has shown that it knows SCTP. A stack over raw sockets whose buffer is full is what says so now.
+        Meaning::NoSctp => IcmpHandled::Unreachable,
         Meaning::Unreachable => IcmpHandled::Unreachable,
     }
+}
+
+/// Whether the peer has answered a COOKIE ECHO or sent one: it speaks SCTP, and is where it says to be.
+fn has_spoken(state: AssociationState) -> bool {
+    !matches!(state, AssociationState::CookieWait | AssociationState::CookieEchoed)
 }
 
 /// The Initiate Tag of a quoted INIT, if that much is quoted.
@@ -172,9 +182,10 @@ mod tests {
     fn what_is_done() {
         use IcmpHandled::{Aborted, Ignored, NotOurs, PathMtu, Unreachable};
         use Meaning::{NoSctp, Nothing, TooBig};
-        let established = Suspect { state: Established, local_tag: LOCAL, peer_tag: PEER };
-        let waiting = Suspect { state: CookieWait, local_tag: LOCAL, peer_tag: 0 };
-        let echoed = Suspect { state: CookieEchoed, ..established };
+        let established = Suspect { state: Established, local_tag: LOCAL, peer_tag: PEER, aborts: true };
+        let forgiving = Suspect { aborts: false, ..established };
+        let waiting = Suspect { state: CookieWait, local_tag: LOCAL, peer_tag: 0, aborts: false };
+        let echoed = Suspect { state: CookieEchoed, ..forgiving };
         for (meaning, quoted, suspect, expected) in [
             (Nothing, quote(PEER, 0, 0, 20), established, Ignored),
             // 8 bytes are what a router must quote, and they are enough.
@@ -183,6 +194,8 @@ mod tests {
             (TooBig, quote(PEER + 1, 0, 0, 20), established, NotOurs),
             (TooBig, quote(LOCAL, 0, 0, 20), established, NotOurs),
             (NoSctp, quote(PEER, 0, 0, 8), established, Aborted),
+            (NoSctp, quote(PEER, 0, 0, 8), forgiving, Unreachable),
+            (NoSctp, quote(PEER + 1, 0, 0, 8), forgiving, NotOurs),
             (NoSctp, quote(PEER, 0, 0, 8), echoed, Aborted),
             (Meaning::Unreachable, quote(PEER, 0, 0, 8), established, Unreachable),
             (Meaning::Unreachable, quote(PEER + 1, 0, 0, 8), established, NotOurs),

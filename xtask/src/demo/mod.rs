@@ -77,10 +77,6 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         println!("  {namespace}  {interface}  {}  {}", host.ipv4, host.ipv6);
     }
 
-    // Each has usrsctp over raw IP once.
-    pair.left.send_no_icmp_errors()?;
-    pair.right.send_no_icmp_errors()?;
-
     let mut report = Report::default();
     ours_to_ours(options, &sctp, &pair, &mut report)?;
     ours_to_usrsctp(options, &sctp, &peers, &pair, &mut report)?;

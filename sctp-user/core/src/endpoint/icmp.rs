@@ -28,6 +28,7 @@ impl Endpoint {
             state: association.state(),
             local_tag: association.local_tag(),
             peer_tag: association.peer_tag(),
+            aborts: association.config().abort_on_protocol_unreachable,
         };
         let handled = icmp::decide(meaning, quoted, suspect);
         match handled {
