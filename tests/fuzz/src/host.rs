@@ -178,7 +178,8 @@ impl Host {
         assert!(self.endpoint.associations().count() <= self.max_associations);
         for association in self.endpoint.associations() {
             let config = association.config();
-            let (held, buffer) = (association.receive_buffer_used(), config.receive_buffer);
+            let (held, buffer) =
+                (association.receive_buffer_used(), config.receive_buffer.max(config.max_receive_buffer));
             assert!(held <= buffer * 2 + 65_536, "{held} bytes are held in a buffer of {buffer}");
             assert!(association.paths().len() <= config.max_paths);
             assert!(association.outstanding_chunks() <= config.max_outstanding);

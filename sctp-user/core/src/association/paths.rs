@@ -275,7 +275,9 @@ impl Association {
         }
         self.switch_primary(at, errors, cx);
         // One loss is no reason to leave an address that worked.
-        if errors > 1 && before != PathState::Unconfirmed && self.paths.alternate(at) == at {
+        let alternate = self.paths.alternate(at);
+        let alone = alternate == at || self.paths[alternate].state == PathState::Inactive;
+        if errors > 1 && before != PathState::Unconfirmed && alone {
             self.try_next_source(at);
         }
         // "When probing UNCONFIRMED addresses … the association overall error count is not incremented" (§5.4).

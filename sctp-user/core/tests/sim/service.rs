@@ -331,7 +331,8 @@ fn check_ecn(node: &Node, tags: Tags, bytes: &[u8]) -> Result<(), Violation> {
 
 /// What must hold of an association at any time, judged by what it tells of itself.
 fn check_bounds(association: &Association) -> Result<(), (&'static str, String)> {
-    let (held, buffer) = (association.receive_buffer_used(), association.config().receive_buffer);
+    let config = association.config();
+    let (held, buffer) = (association.receive_buffer_used(), config.receive_buffer.max(config.max_receive_buffer));
     // RFC 9260 §6.2: at most one more chunk than the buffer, and what fills gaps.
     if held > buffer + 65_536 {
         return Err((
