@@ -1,11 +1,14 @@
 //! RFC 9260 §7 and its companions: CUBIC, ECN, pacing, buffers that grow.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr};
+use std::rc::Rc;
 use std::time::Duration;
 
 use sctp_core::time::Instant;
 use sctp_core::wire::{Chunk, ChunkType, Packet};
-use sctp_core::{Association, AssociationConfig, CongestionAlgorithm, EndpointConfig};
+use sctp_core::{Association, AssociationConfig, CongestionAlgorithm, Ecn, EndpointConfig};
 
 use crate::sim::app::{Phase, Plan, Sizes};
 use crate::sim::network::LinkConfig;
@@ -176,6 +179,42 @@ fn marks_shrink_the_window_without_a_loss() {
             world.finish();
         }
     }
+}
+
+/// RFC 3168 §6.1.5: what is sent again is not ECN-capable, so that a congested router drops it; what is new is.
+#[test]
+fn retransmissions_are_not_ecn_capable() {
+    let mut world = established("ecn_retransmissions", &AssociationConfig::default());
+    assert!(association(&world, 0).uses_ecn());
+    let sent = Rc::new(RefCell::new(Vec::new()));
+    let seen = Rc::clone(&sent);
+    world.intercept(move |sight| {
+        if sight.from != CLIENT || !has(sight.bytes, ChunkType::DATA) {
+            return Verdict::Pass;
+        }
+        let mut seen = seen.borrow_mut();
+        seen.push((data(sight.bytes).into_iter().map(|(tsn, _)| tsn).collect::<Vec<u32>>(), sight.ecn));
+        // One for fast retransmit, and the last for T3-rtx.
+        if seen.len() == 2 || seen.len() == 10 { Verdict::Drop } else { Verdict::Pass }
+    });
+    for _ in 0..8 {
+        world.send(0, 0, FULL);
+    }
+    world.run_for(SECOND * 5);
+    world.send(0, 0, FULL);
+    world.run_for(SECOND * 5);
+    assert_eq!(world.sides[1].received, 9);
+    let mut known = BTreeSet::new();
+    let mut again = 0;
+    for (tsns, ecn) in sent.borrow().iter() {
+        let is_new = tsns.iter().filter(|tsn| known.insert(**tsn)).count() == tsns.len();
+        again += usize::from(!is_new);
+        assert_eq!(*ecn, if is_new { Ecn::Ect0 } else { Ecn::NotEct }, "{tsns:?}");
+    }
+    assert_eq!(again, 2);
+    let stats = association(&world, 0).stats();
+    assert_eq!((stats.fast_retransmits, stats.t3_timeouts), (1, 1));
+    world.finish();
 }
 
 /// However many marks and echoes there are in a window of data, it is reduced once; and echoes end when a CWR gets through.

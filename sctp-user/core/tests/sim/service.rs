@@ -254,7 +254,7 @@ impl World {
         ecn: Ecn,
     ) {
         let mut interceptor = self.interceptor.take();
-        let sight = Sight { at: self.now, from, source, destination, bytes: &bytes };
+        let sight = Sight { at: self.now, from, source, destination, ecn, bytes: &bytes };
         let verdict = interceptor.as_mut().map_or(Verdict::Pass, |decide| decide(&sight));
         self.interceptor = interceptor;
         let (fate, later) = match verdict {

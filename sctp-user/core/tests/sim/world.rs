@@ -92,6 +92,7 @@ pub(crate) struct Sight<'a> {
     pub(crate) from: usize,
     pub(crate) source: IpAddr,
     pub(crate) destination: IpAddr,
+    pub(crate) ecn: Ecn,
     pub(crate) bytes: &'a [u8],
 }
 
