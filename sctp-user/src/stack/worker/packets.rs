@@ -26,6 +26,9 @@ impl<L: Link> Worker<L> {
         };
         let received = link.receive(RECEIVE_BUDGET, &mut sink)?;
         while let Some(error) = self.link.poll_icmp() {
+            //= RFC 9260 §10: "Whenever an ICMP message is received by an SCTP endpoint, the following procedures MUST be
+            //= followed to ensure proper utilization of the information being provided by layer 3."
+            //= RFC 9260 §12.4: "all SCTP implementations MUST implement the ICMP handling described in Section 10"
             let handled = self.endpoint.handle_icmp(now, &error.message());
             tracing::debug!(?handled, ?error, "an ICMP error about a packet of ours");
         }
