@@ -119,6 +119,18 @@ pub struct LinkStats {
     pub received_icmp: u64,
     /// Frames received in which no SCTP packet could be found.
     pub received_malformed: u64,
+    /// Packets that came in IP fragments: the kernel has put them together, and they were handed to the worker.
+    pub reassembled: u64,
+    /// Packets that the kernel showed us with those, and that are for ports or addresses that are not ours.
+    pub reassembled_not_ours: u64,
+    /// Packets that came in IP fragments, with a wrong CRC32c.
+    pub reassembled_checksum: u64,
+    /// Packets that came in IP fragments, longer than 9216 bytes.
+    pub reassembled_too_long: u64,
+    /// Packets that came in IP fragments, and were dropped by another rule that the XDP program has too: no tag of ours, not well-formed.
+    pub reassembled_refused: u64,
+    /// Packets that the kernel had put together but that found no room to wait for the worker.
+    pub reassembled_lost: u64,
     /// Received packets that came without metadata of the XDP program, and were decoded again.
     pub received_without_metadata: u64,
     /// SCTP packets queued for sending.

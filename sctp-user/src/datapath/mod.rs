@@ -20,6 +20,7 @@
 //! | `umem`, `ring`, `rings`, `socket` | AF_XDP itself; the unsafe code is here |
 //! | `frames`, `payload` | who owns which frame; how payload leaves as [`bytes::Bytes`] |
 //! | `icmp` | ICMP errors that quote a packet of ours |
+//! | `fragments`, `raw` | IP fragments out; whole packets in, from the kernel |
 //! | `headers` | Ethernet and IP headers of outgoing packets |
 
 pub mod capture;
@@ -33,6 +34,7 @@ mod headers;
 mod icmp;
 mod link;
 mod payload;
+mod raw;
 mod ring;
 mod rings;
 mod socket;

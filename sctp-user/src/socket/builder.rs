@@ -10,7 +10,7 @@ use super::interfaces;
 use super::stack::{Parts, PendingWorker, Stack, random, start};
 use crate::datapath::Link;
 use crate::datapath::capture::CaptureSink;
-use crate::datapath::xdp::ChecksumPolicy;
+use crate::datapath::xdp::{ChecksumPolicy, FragmentPolicy};
 use crate::stack::ports::NoControl;
 
 /// Builds a [`Stack`].
@@ -30,7 +30,7 @@ pub struct StackBuilder {
     links: Vec<PendingWorker>,
     max_associations: Option<usize>,
     pub(super) silent: bool,
-    pub(super) pass_fragments: bool,
+    pub(super) fragments: FragmentPolicy,
     pub(super) xdp_heartbeats: bool,
     steering_key: Option<[u64; 2]>,
 }
@@ -76,9 +76,9 @@ impl StackBuilder {
         self
     }
 
-    /// Leaves IP fragments of packets for us to the kernel, instead of dropping and counting them. The stack reassembles none.
-    pub fn pass_fragments(mut self, pass: bool) -> StackBuilder {
-        self.pass_fragments = pass;
+    /// What becomes of packets for us that come in IP fragments. Default: the kernel puts them together, and we take them.
+    pub fn fragments(mut self, policy: FragmentPolicy) -> StackBuilder {
+        self.fragments = policy;
         self
     }
 

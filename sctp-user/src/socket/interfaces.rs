@@ -29,7 +29,7 @@ pub(super) fn open(builder: &StackBuilder, key: [u64; 2]) -> Result<Stack, Build
         trusted_link: builder.trusted_link,
         checksum: builder.checksum,
         silent_out_of_the_blue: builder.silent,
-        pass_fragments: builder.pass_fragments,
+        fragments: builder.fragments,
         answer_heartbeats: builder.xdp_heartbeats,
         capture: builder.capture.clone(),
         ..XdpConfig::new("", steering)

@@ -11,7 +11,7 @@ use sctp_user::telemetry::{self, StackSnapshot};
 use sctp_user::{Association, CloseReason, ConnectOptions, Stack};
 use tokio::time::timeout;
 
-use super::options::{Fragments, OutOfTheBlue, StackOptions};
+use super::options::{OutOfTheBlue, StackOptions};
 use super::signals::Stop;
 use super::table;
 use super::values::Peer;
@@ -31,7 +31,7 @@ impl Node {
     /// Opens the stack that the options describe.
     pub(crate) fn open(options: &StackOptions) -> Result<Self> {
         let mut builder = Stack::builder().trusted_link(options.trusted_link).checksum(options.checksum);
-        builder = builder.pass_fragments(options.fragments == Fragments::Pass).xdp_heartbeats(options.xdp_heartbeats);
+        builder = builder.fragments(options.fragments.into()).xdp_heartbeats(options.xdp_heartbeats);
         builder = builder.silent_out_of_the_blue(options.ootb == OutOfTheBlue::Silent);
         for interface in &options.interfaces {
             builder = builder.interface(interface);

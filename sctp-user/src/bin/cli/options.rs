@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, ValueEnum};
-use sctp_user::datapath::xdp::ChecksumPolicy;
+use sctp_user::datapath::xdp::{ChecksumPolicy, FragmentPolicy};
 use sctp_user::{AssociationConfig, Profile};
 
 use super::values;
@@ -42,8 +42,8 @@ pub(crate) struct StackOptions {
     #[arg(long, value_name = "HOW", value_enum, default_value_t, help_heading = "Stack")]
     pub(crate) ootb: OutOfTheBlue,
 
-    /// What to do with IP fragments of packets for the stack, which it does not reassemble: drop and count them, or leave them to the
-    /// kernel
+    /// What to do with packets for the stack that come in IP fragments: have the kernel reassemble them and take them, drop and count
+    /// them, or leave them to others that the kernel reassembles them for
     #[arg(long, value_name = "HOW", value_enum, default_value_t, help_heading = "Stack")]
     pub(crate) fragments: Fragments,
 
@@ -75,11 +75,23 @@ pub(crate) enum OutOfTheBlue {
 /// What to do with IP fragments of packets for the stack.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Fragments {
-    /// Drop and count them
+    /// Have the kernel reassemble them
     #[default]
+    Reassemble,
+    /// Drop and count them
     Drop,
     /// Leave them to the kernel
     Pass,
+}
+
+impl From<Fragments> for FragmentPolicy {
+    fn from(fragments: Fragments) -> Self {
+        match fragments {
+            Fragments::Reassemble => Self::Reassemble,
+            Fragments::Drop => Self::Drop,
+            Fragments::Pass => Self::Pass,
+        }
+    }
 }
 
 /// Settings of associations.

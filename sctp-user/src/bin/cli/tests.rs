@@ -29,6 +29,7 @@ fn servers() {
     assert_eq!(options.stack.interfaces, ["eth0", "eth1"]);
     assert_eq!((options.stack.workers, options.stack.queues), (Some(2), Some(4)));
     assert_eq!((options.stack.checksum, options.stack.ootb), (ChecksumPolicy::Xdp, options::OutOfTheBlue::Answer));
+    assert_eq!(options.stack.fragments, options::Fragments::Reassemble);
     assert_eq!(options.stack.local_addresses, ["fd00::1".parse::<std::net::IpAddr>().unwrap()]);
     let Command::Echo(options) = parse("sctp echo -i eth0 --abort-after 3 --abort-reason maintenance").unwrap() else {
         panic!("another command")

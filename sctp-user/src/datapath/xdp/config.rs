@@ -33,9 +33,8 @@ pub struct XdpConfig {
     pub checksum: ChecksumPolicy,
     /// Packets that belong to no association are never answered (RFC 9260 §8.4).
     pub silent_out_of_the_blue: bool,
-    /// First fragments of packets for us are left to the kernel, for whoever reassembles there, instead of being dropped and counted.
-    /// The stack itself does not reassemble.
-    pub pass_fragments: bool,
+    /// What becomes of packets for us that come in IP fragments.
+    pub fragments: FragmentPolicy,
     /// The XDP program answers the HEARTBEATs of live associations (RFC 9260 §8.3), so that idle associations wake no worker.
     pub answer_heartbeats: bool,
     /// How many frames to have. `None`: enough to fill every ring, and 4096 for each worker besides.
@@ -72,7 +71,7 @@ impl XdpConfig {
             trusted_link: false,
             checksum: ChecksumPolicy::default(),
             silent_out_of_the_blue: false,
-            pass_fragments: false,
+            fragments: FragmentPolicy::default(),
             answer_heartbeats: false,
             frames: None,
             frame_size: FrameSize::default(),
@@ -128,7 +127,7 @@ impl XdpConfig {
         let bits = [
             (self.trusted_link, policy::TRUSTED_LINK),
             (self.silent_out_of_the_blue, policy::SILENT),
-            (self.pass_fragments, policy::PASS_FRAGMENTS),
+            (self.fragments != FragmentPolicy::Drop, policy::PASS_FRAGMENTS),
             (self.answer_heartbeats, policy::ANSWER_HEARTBEATS),
         ];
         bits.into_iter().filter(|(wanted, _)| *wanted).fold(0, |all, (_, bit)| all | bit)
@@ -181,6 +180,24 @@ pub enum CopyPolicy {
     Copy,
     /// Zero-copy, or not at all.
     ZeroCopy,
+}
+
+/// What becomes of packets for us that come in IP fragments.
+///
+/// Only the first fragment has ports. The XDP program never sees whole packets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FragmentPolicy {
+    /// The kernel puts them together, within the bounds that it has for that, and a worker reads them from raw sockets. Needs a kernel whose
+    /// own SCTP is not loaded, since that would get them too and answer that it knows of no such association; where it is loaded when
+    /// the interfaces are opened, this is [`Drop`](Self::Drop), with a warning.
+    ///
+    /// While the raw sockets are open, the kernel answers no SCTP packet with ICMP Protocol Unreachable, whoever it was for.
+    #[default]
+    Reassemble,
+    /// The XDP program drops the first fragment and counts it, so that the others come to nothing.
+    Drop,
+    /// All are left to the kernel, for whoever reassembles there.
+    Pass,
 }
 
 /// Who verifies the CRC32c of received packets.
@@ -254,6 +271,8 @@ pub struct Mode {
     pub workers: u16,
     /// The interfaces, in the order in which they were named.
     pub interfaces: Vec<InterfaceMode>,
+    /// What becomes of packets in IP fragments.
+    pub fragments: FragmentPolicy,
     /// How many frames there are.
     pub frames: u32,
     /// Their size in bytes.
@@ -318,11 +337,12 @@ mod tests {
 
     #[test]
     fn each_switch_is_a_bit_of_its_own() {
+        let config = || XdpConfig { fragments: FragmentPolicy::Drop, ..config() };
         assert_eq!(config().policy(), 0);
         let switched = [
             XdpConfig { trusted_link: true, ..config() },
             XdpConfig { silent_out_of_the_blue: true, ..config() },
-            XdpConfig { pass_fragments: true, ..config() },
+            XdpConfig { fragments: FragmentPolicy::Pass, ..config() },
             XdpConfig { answer_heartbeats: true, ..config() },
         ];
         let wanted = [policy::TRUSTED_LINK, policy::SILENT, policy::PASS_FRAGMENTS, policy::ANSWER_HEARTBEATS];

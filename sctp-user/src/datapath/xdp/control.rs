@@ -3,10 +3,11 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use aya::maps::MapError;
+use sctp_common::judge::Tables;
 use sctp_common::maps::{
     AddressKey, HeartbeatKey, PeerEntry, PeerKey, PortEntry, TagEntry, TagKey, TagKind as MapTagKind,
 };
@@ -262,6 +263,32 @@ impl Control {
     fn programs(&self) -> MutexGuard<'_, Programs> {
         // A panic in between leaves no half-done change: each map operation is whole.
         self.shared.programs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shared {
+    /// Has `read` look at what the programs have been told.
+    pub(super) fn with_tables<R>(&self, read: impl FnOnce(&Programs) -> R) -> R {
+        read(&self.programs.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// The programs' own tables. Looking something up is a system call.
+impl Tables for Programs {
+    fn port(&self, port: u16) -> PortEntry {
+        self.programs.first().map(|program| program.port(port)).unwrap_or_default()
+    }
+
+    fn tag(&self, key: &TagKey) -> Option<TagEntry> {
+        self.programs.first()?.tag(*key)
+    }
+
+    fn peer(&self, key: &PeerKey) -> Option<PeerEntry> {
+        self.programs.first()?.peer(*key)
+    }
+
+    fn is_ours(&self, address: &[u8; 16]) -> bool {
+        self.addresses.contains(&Ipv6Addr::from(*address).to_canonical())
     }
 }
 

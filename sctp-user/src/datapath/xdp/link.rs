@@ -24,6 +24,7 @@ use super::control::Shared;
 use super::packet::Found;
 use super::parked::{Parked, ParkedPacket, Parking, Waiting};
 use super::port::Port;
+use super::reassembled::Reassembled;
 use super::route::{Detour, Routes, Way};
 
 /// The link of one worker: its sockets on every queue of every interface.
@@ -36,6 +37,8 @@ pub struct XdpLink {
     next: usize,
     cache: FrameCache,
     arena: Arena,
+    /// Packets that came in IP fragments; one worker of all has this.
+    reassembled: Option<Reassembled>,
     /// ICMP errors that nobody has asked for yet.
     icmp: VecDeque<IcmpError>,
     routes: Routes,
@@ -51,7 +54,13 @@ pub struct XdpLink {
 }
 
 impl XdpLink {
-    pub(super) fn new(worker: u16, shared: Arc<Shared>, ports: Vec<Port>, dscp: u8) -> io::Result<Self> {
+    pub(super) fn new(
+        worker: u16,
+        shared: Arc<Shared>,
+        ports: Vec<Port>,
+        reassembled: Option<Reassembled>,
+        dscp: u8,
+    ) -> io::Result<Self> {
         let sleeper = Sleeper::new()?;
         shared.network.wake_on_change(sleeper.waker());
         let cache = FrameCache::new(shared.pool.clone());
@@ -62,6 +71,7 @@ impl XdpLink {
             next: 0,
             cache,
             arena: Arena::new(),
+            reassembled,
             icmp: VecDeque::new(),
             routes: Routes::new(dscp),
             parked: Parked::default(),
@@ -303,6 +313,11 @@ impl Link for XdpLink {
                 break;
             }
         }
+        if let Some(reassembled) = &mut self.reassembled
+            && reassembled.is_due()
+        {
+            popped += reassembled.receive(budget, &self.shared, &mut self.stats, sink)?;
+        }
         Ok(popped)
     }
 
@@ -394,11 +409,19 @@ impl Link for XdpLink {
         for port in &self.ports {
             watched.push(PollFd::new(&*port.socket, PollFlags::IN));
         }
+        let others = watched.len();
+        for socket in self.reassembled.iter().flat_map(Reassembled::sockets) {
+            watched.push(PollFd::new(socket, PollFlags::IN));
+        }
         // What does not fit is centuries.
         let limit = limit.and_then(|limit| Timespec::try_from(limit).ok());
         let outcome = poll(&mut watched, limit.as_ref());
         let rung = watched[0].revents().contains(PollFlags::IN);
+        let whole = watched[others..].iter().any(|socket| !socket.revents().is_empty());
         drop(watched);
+        if let Some(reassembled) = self.reassembled.as_mut().filter(|_| whole) {
+            reassembled.wake();
+        }
         self.sleeper.awake(rung);
         match outcome {
             Ok(_) | Err(Errno::INTR) => Ok(()),

@@ -30,9 +30,10 @@ mod parked;
 mod port;
 mod program;
 mod queues;
+mod reassembled;
 mod route;
 
-pub use config::{AttachMode, ChecksumPolicy, CopyPolicy, InterfaceMode, Mode, XdpConfig};
+pub use config::{AttachMode, ChecksumPolicy, CopyPolicy, FragmentPolicy, InterfaceMode, Mode, XdpConfig};
 pub use control::Control;
 pub use error::OpenError;
 pub use link::XdpLink;

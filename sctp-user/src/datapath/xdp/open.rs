@@ -9,13 +9,14 @@ use rustix::io::Errno;
 use super::super::frames::FramePool;
 use super::super::netlink::{LinkInfo, Network};
 use super::super::socket::{CopyMode, Opened, QueueRings, QueueSizes, Role, Socket, SocketError, SocketRequest, Step};
-use super::config::{CopyPolicy, InterfaceMode, Mode, XdpConfig};
+use super::config::{CopyPolicy, FragmentPolicy, InterfaceMode, Mode, XdpConfig};
 use super::control::{Control, Programs, Shared};
 use super::error::OpenError;
 use super::link::XdpLink;
 use super::log::LogReader;
 use super::port::{Port, QueueAccess};
 use super::program::{Program, Target};
+use super::reassembled::{Reassembled, kernel_has_sctp};
 use super::{capabilities, queues};
 
 /// Opens interfaces for workers.
@@ -33,6 +34,7 @@ impl XdpInterfaces {
     /// [`OpenError`]; nothing is left attached then.
     pub fn open(config: &XdpConfig) -> Result<(Control, Vec<XdpLink>), OpenError> {
         config.validate()?;
+        let config = &with_possible_fragments(config.clone());
         let network = Network::start(&config.interfaces).map_err(OpenError::Network)?;
         let snapshot = network.snapshot();
         let mut interfaces = Vec::new();
@@ -77,10 +79,16 @@ impl XdpInterfaces {
                     native: program.is_native(),
                 })
                 .collect(),
+            fragments: config.fragments,
             frames,
             frame_size,
             huge_pages: pool.umem().huge_pages(),
         };
+        let reassembled = (config.fragments == FragmentPolicy::Reassemble).then(|| {
+            let interfaces: Vec<u32> = interfaces.iter().map(|interface| interface.ifindex).collect();
+            Reassembled::open(&interfaces, config.steering, config.trusted_link)
+        });
+        let mut reassembled = reassembled.transpose()?;
         let shared = Arc::new(Shared {
             network,
             pool,
@@ -93,11 +101,22 @@ impl XdpInterfaces {
         });
         let links = (0..config.steering.workers)
             .zip(sockets.into_ports(config.steering.workers))
-            .map(|(worker, ports)| XdpLink::new(worker, shared.clone(), ports, config.dscp))
+            .map(|(worker, ports)| XdpLink::new(worker, shared.clone(), ports, reassembled.take(), config.dscp))
             .collect::<io::Result<Vec<_>>>()
             .map_err(|source| OpenError::System { what: "a worker's link cannot be made", source })?;
         Ok((Control::new(shared), links))
     }
+}
+
+/// The settings, without reassembly where the kernel's own SCTP would interfere.
+fn with_possible_fragments(mut config: XdpConfig) -> XdpConfig {
+    if config.fragments == FragmentPolicy::Reassemble && kernel_has_sctp() {
+        tracing::warn!(
+            "packets that come in IP fragments are dropped, because the kernel's own SCTP would answer them: unload it (modprobe -r sctp)"
+        );
+        config.fragments = FragmentPolicy::Drop;
+    }
+    config
 }
 
 /// An interface that is to be opened.

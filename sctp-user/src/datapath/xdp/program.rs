@@ -94,6 +94,10 @@ impl Program {
         self.ports.set(u32::from(port), entry.to_bytes(), 0)
     }
 
+    pub(super) fn port(&self, port: u16) -> PortEntry {
+        self.ports.get(&u32::from(port), 0).map(PortEntry::from_bytes).unwrap_or_default()
+    }
+
     pub(super) fn set_tag(&mut self, key: TagKey, entry: TagEntry) -> Result<(), MapError> {
         self.tags.insert(key.to_bytes(), entry.to_bytes(), 0)
     }
