@@ -82,7 +82,7 @@ fn ours_to_usrsctp_ipv6() {
 fn ours_to_usrsctp_many() {
     let many: &[&[&str]] = &[
         &["--count", "100000", "--size", "1-1400", "--streams", "16", "--window", "256"],
-        &["--count", "2000", "--size", "1-65536", "--streams", "16", "--window", "32"],
+        &["--count", "100000", "--size", "1~65536", "--streams", "16", "--window", "64"],
     ];
     ours_to_usrsctp("tomany", Family::Ipv4, many);
 }

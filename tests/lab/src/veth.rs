@@ -132,7 +132,7 @@ impl Host {
     }
 
     /// Makes the host's own kernel send no ICMP errors, for stacks over raw sockets: to a raw socket that is full the kernel answers
-    /// "protocol unreachable", by which every association would end (RFC 9260 §10, ICMP8).
+    /// "protocol unreachable", which ends associations of the profile `rfc` (RFC 9260 §10, ICMP8), and is an error of the path in others.
     ///
     /// # Errors
     /// If the kernel refuses it.
