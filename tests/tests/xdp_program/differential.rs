@@ -12,7 +12,7 @@ use sctp_common::wire::chunk as kind;
 use super::answers::answer_to;
 use super::frames::*;
 use super::model::Model;
-use super::program::Settings;
+use super::program::{Program, Settings};
 
 const FRAMES: usize = 102_000;
 
@@ -36,16 +36,7 @@ fn mutated_frames_are_judged_alike() -> Result<()> {
         let program = model.program(settings)?;
         for _ in 0..FRAMES / 3 {
             let frame = mutated(&mut generator);
-            let (expected, details) = model.judge(&frame);
-            let outcome = program.run_expecting(&frame, expected)?;
-            ensure!(outcome.verdict == expected, "program {:?}, userspace {expected:?}: {frame:02x?}", outcome.verdict);
-            let metadata = details.map(|(_, metadata)| metadata);
-            ensure!(outcome.rx_metadata() == metadata, "metadata {:?}: {frame:02x?}", outcome.metadata);
-            if let Verdict::Answer(reason) = expected {
-                ensure!(outcome.frame == answer_to(&frame, reason)?, "answer {:02x?} to {frame:02x?}", outcome.frame);
-            } else {
-                ensure!(outcome.frame == frame, "the program changed the frame: {frame:02x?}");
-            }
+            let expected = judged_alike(&model, &program, &frame)?;
             *seen.entry(expected).or_default() += 1;
         }
         // Every frame has raised the counter that it should; if that is all there is, no frame has raised another.
@@ -58,6 +49,22 @@ fn mutated_frames_are_judged_alike() -> Result<()> {
     }
     ensure!(seen.len() > 25, "the frames reach only {} verdicts", seen.len());
     Ok(())
+}
+
+/// Has the program judge `frame`, and fails unless verdict, counter, metadata and answer are those of `model`, byte for byte.
+/// The verdict that both have come to.
+pub(crate) fn judged_alike(model: &Model, program: &Program, frame: &[u8]) -> Result<Verdict> {
+    let (expected, details) = model.judge(frame);
+    let outcome = program.run_expecting(frame, expected)?;
+    ensure!(outcome.verdict == expected, "program {:?}, userspace {expected:?}: {frame:02x?}", outcome.verdict);
+    let metadata = details.map(|(_, metadata)| metadata);
+    ensure!(outcome.rx_metadata() == metadata, "metadata {:?}: {frame:02x?}", outcome.metadata);
+    if let Verdict::Answer(reason) = expected {
+        ensure!(outcome.frame == answer_to(frame, reason)?, "answer {:02x?} to {frame:02x?}", outcome.frame);
+    } else {
+        ensure!(outcome.frame == frame, "the program changed the frame: {frame:02x?}");
+    }
+    Ok(expected)
 }
 
 /// A frame that was sound, with zero to three mutations. Checksums are mostly repaired afterwards, or nothing would get

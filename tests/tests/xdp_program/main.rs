@@ -6,11 +6,13 @@
 //! * [`icmp`]: ICMP errors that quote packets of ours, and fragments;
 //! * [`steering`]: which socket a packet goes to;
 //! * [`differential`]: mutated frames, judged by the program and by the same rules in userspace;
+//! * [`corpus`]: the seeds of the fuzz targets, judged in the same two ways;
 //! * [`speed`]: nanoseconds per packet, and what the verifier had to do.
 //!
 //! All of them need root. Without it they say that they did not run; in CI that is a failure.
 
 mod answers;
+mod corpus;
 mod differential;
 mod frames;
 mod headroom;
