@@ -167,7 +167,7 @@ impl TagKey {
 
 /// Value of the map [`TAGS`](names::TAGS): whose packets carry the tag.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TagEntry {
     /// The association's slot in its worker's endpoint.
     pub slot: u32,

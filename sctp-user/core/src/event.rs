@@ -172,6 +172,9 @@ pub enum PathState {
 }
 
 /// A verification tag has come into use or gone out of it: what the XDP program must know to steer packets.
+///
+/// On one port no two associations have the same [local](TagKind::Local) tag at a time. The [peer's](TagKind::Peer) may be the same for
+/// several, as each peer draws its own: it is told for each of them, and the id says for which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TagChange {
     /// Packets to this port that carry this tag belong to an association.
@@ -256,6 +259,8 @@ pub enum Discard {
     PortZero,
     /// The addresses are not those of two hosts (RFC 9260 §8.4 rule 1).
     BadAddress,
+    /// The destination is none of [our addresses](crate::EndpointConfig::addresses).
+    NotOurAddress,
     /// The verification tag is not the association's (RFC 9260 §8.5).
     BadTag,
     /// The tag is an association's, but the source is not one of its peer's addresses and ports.
@@ -278,11 +283,12 @@ pub enum Discard {
 
 impl Discard {
     /// All of them, for counters.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Malformed,
         Self::BadChecksum,
         Self::PortZero,
         Self::BadAddress,
+        Self::NotOurAddress,
         Self::BadTag,
         Self::UnknownSource,
         Self::OutOfTheBlue,
@@ -301,6 +307,7 @@ impl Discard {
             Self::BadChecksum => "bad_checksum",
             Self::PortZero => "port_zero",
             Self::BadAddress => "bad_address",
+            Self::NotOurAddress => "not_our_address",
             Self::BadTag => "bad_tag",
             Self::UnknownSource => "unknown_source",
             Self::OutOfTheBlue => "out_of_the_blue",

@@ -66,7 +66,11 @@ impl Steer {
 
     /// The worker that must handle the packet, if it is not `worker`.
     pub(crate) fn elsewhere(&self, datagram: &Datagram<'_>, worker: u16) -> Option<&Mailbox> {
-        if self.mailboxes.len() == 1 || datagram.association.is_some() {
+        if self.mailboxes.len() == 1 {
+            return None;
+        }
+        // A reflected tag is the peer's, and peers of other workers may have drawn the same: the address decides.
+        if datagram.association.is_some() && !is_reflected(datagram.bytes) {
             return None;
         }
         let head = Head::read(datagram.bytes)?;
@@ -96,7 +100,7 @@ impl Steer {
             chunk::INIT => of_peer().or_else(|| listed_addresses(datagram.bytes, of_address)),
             // Without an association yet, the tag's owner is to be the association's.
             chunk::COOKIE_ECHO => of_peer().or_else(|| self.owner_of_tag(head.tag)),
-            chunk::ABORT | chunk::SHUTDOWN_COMPLETE if head.flags & flags::T != 0 => of_peer(),
+            _ if is_reflected(datagram.bytes) => of_peer(),
             // Its tag may be one that this host has forgotten, while it sets up an association anew (§8.5.1 E).
             chunk::SHUTDOWN_ACK => of_peer().or_else(|| self.owner_of_tag(head.tag)),
             _ => self.owner_of_tag(head.tag),
@@ -106,6 +110,14 @@ impl Steer {
     fn owner_of_tag(&self, tag: u32) -> Option<u16> {
         (tag != 0).then(|| self.steering.owner(tag))
     }
+}
+
+/// Whether the first chunk says that the packet's tag is the peer's own (RFC 9260 §8.5.1).
+fn is_reflected(packet: &[u8]) -> bool {
+    matches!(
+        packet.get(COMMON_HEADER_LENGTH..),
+        Some([chunk::ABORT | chunk::SHUTDOWN_COMPLETE, chunk_flags, ..]) if chunk_flags & flags::T != 0
+    )
 }
 
 /// What `owner` says of the first of the addresses that an INIT lists that it knows.
@@ -122,20 +134,18 @@ struct Head {
     destination_port: u16,
     tag: u32,
     first_chunk: u8,
-    flags: u8,
 }
 
 impl Head {
     /// `None` for a packet that is too short to have a chunk; whoever has it may drop it.
     fn read(packet: &[u8]) -> Option<Head> {
         let (header, chunks) = packet.split_at_checked(COMMON_HEADER_LENGTH)?;
-        let [first_chunk, flags, ..] = *chunks else { return None };
+        let [first_chunk, _flags, ..] = *chunks else { return None };
         Some(Head {
             source_port: u16::from_be_bytes([header[0], header[1]]),
             destination_port: u16::from_be_bytes([header[2], header[3]]),
             tag: u32::from_be_bytes([header[4], header[5], header[6], header[7]]),
             first_chunk,
-            flags,
         })
     }
 }
@@ -292,6 +302,23 @@ mod tests {
         packet[4..8].copy_from_slice(&tag_of(&steer, 1).to_be_bytes());
         assert_eq!(elsewhere(&steer, &packet, None), 1);
         assert_eq!(elsewhere(&steer, &packet, Some(AssociationId::from_parts(0, 0))), 0);
+    }
+
+    #[test]
+    fn what_reflects_a_tag_goes_to_its_sender_s_worker_whomever_the_tag_names() {
+        let steer = steer();
+        steer.change_peer(added(), 2);
+        let another = Some(AssociationId::from_parts(0, 0));
+        for kind in [chunk::ABORT, chunk::SHUTDOWN_COMPLETE] {
+            let mut packet = [0; 16];
+            packet[..2].copy_from_slice(&2000_u16.to_be_bytes());
+            packet[2..4].copy_from_slice(&7_u16.to_be_bytes());
+            packet[4..8].copy_from_slice(&tag_of(&steer, 1).to_be_bytes());
+            packet[12..].copy_from_slice(&[kind, flags::T, 0, 4]);
+            assert_eq!(elsewhere(&steer, &packet, another), 2);
+            packet[13] = 0;
+            assert_eq!(elsewhere(&steer, &packet, another), 0, "its tag is ours");
+        }
     }
 
     #[test]

@@ -32,7 +32,8 @@ pub(crate) struct Host {
     /// Packets that have not been taken yet.
     pub(crate) sent: Vec<Sent>,
     pub(crate) events: Vec<(AssociationId, Event)>,
-    tags: BTreeSet<(u16, u32, bool)>,
+    /// Ports and tags: ours, which must differ, and those of each association's peer, which need not.
+    tags: BTreeSet<(u16, u32, Option<AssociationId>)>,
     peers: BTreeSet<(IpAddr, u16, u16)>,
     max_associations: usize,
     buffer: Vec<u8>,
@@ -102,11 +103,11 @@ impl Host {
     pub(crate) fn settle(&mut self) {
         while let Some(change) = self.endpoint.poll_tag() {
             let done = match change {
-                TagChange::Added { local_port, tag, kind, .. } => {
-                    self.tags.insert((local_port, tag, kind == TagKind::Local))
+                TagChange::Added { local_port, tag, kind, id } => {
+                    self.tags.insert((local_port, tag, (kind == TagKind::Peer).then_some(id)))
                 }
-                TagChange::Removed { local_port, tag, kind, .. } => {
-                    self.tags.remove(&(local_port, tag, kind == TagKind::Local))
+                TagChange::Removed { local_port, tag, kind, id } => {
+                    self.tags.remove(&(local_port, tag, (kind == TagKind::Peer).then_some(id)))
                 }
             };
             assert!(done, "{change:?}");

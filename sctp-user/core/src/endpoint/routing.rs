@@ -29,6 +29,10 @@ impl Endpoint {
             PacketError::TooShort { .. } => Discard::Malformed,
             PacketError::SourcePortZero | PacketError::DestinationPortZero => Discard::PortZero,
         })?;
+        // Somebody who knows a tag, or needs none, could have us answer from any address.
+        if !self.is_ours(destination) {
+            return Err(if is_unicast(destination) { Discard::NotOurAddress } else { Discard::BadAddress });
+        }
         //= RFC 9260 §6.8: "When an SCTP packet is received, the receiver MUST first check the CRC32c checksum as
         //= follows:"
         //= RFC 9260 §6.8: "If it is not, the receiver MUST treat the packet as an invalid SCTP packet."
@@ -63,6 +67,11 @@ impl Endpoint {
             //= the rules in Section 8.4."
             None => self.handle_out_of_the_blue(&received),
         }
+    }
+
+    /// Whether we have the address. Without a list of ours, every one that packets come to is taken for ours.
+    fn is_ours(&self, address: IpAddr) -> bool {
+        self.config.addresses.is_empty() || self.config.addresses.contains(&address)
     }
 
     /// Has an association process a packet that is its own.

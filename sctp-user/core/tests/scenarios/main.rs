@@ -23,3 +23,4 @@ mod setup_tables;
 mod spent_cookies;
 mod stage;
 mod transfer;
+mod whose_packet;

@@ -6,7 +6,8 @@ use std::time::Duration;
 use sctp_core::time::Instant;
 use sctp_core::wire::{Chunk, ChunkType, Data, Packet, verify_checksum};
 use sctp_core::{
-    AssociationConfig, AssociationState, ChecksumState, Datagram, Ecn, Endpoint, Event, Handled, SharedPayload,
+    AssociationConfig, AssociationId, AssociationState, ChecksumState, Datagram, Ecn, Endpoint, Event, Handled,
+    SharedPayload,
 };
 
 use crate::sim::app::{Phase, Plan};
@@ -142,13 +143,25 @@ pub(crate) fn handle(
     destination: IpAddr,
     bytes: &[u8],
 ) -> Handled {
+    handle_hinted(endpoint, now, source, destination, bytes, None)
+}
+
+/// The same, with what the layer below believes it to belong to.
+pub(crate) fn handle_hinted(
+    endpoint: &mut Endpoint,
+    now: Instant,
+    source: IpAddr,
+    destination: IpAddr,
+    bytes: &[u8],
+    association: Option<AssociationId>,
+) -> Handled {
     let copied = bytes::Bytes::copy_from_slice(bytes);
     let datagram = Datagram {
         source,
         destination,
         ecn: Ecn::NotEct,
         checksum: ChecksumState::NotChecked,
-        association: None,
+        association,
         bytes,
         payload: &mut SharedPayload(&copied),
     };

@@ -25,7 +25,7 @@ pub(crate) struct Node {
     /// The application's sides of associations, by id.
     pub(crate) sides: BTreeMap<AssociationId, usize>,
     /// Tags that the XDP program would steer by.
-    tags: BTreeMap<(u16, u32, bool), AssociationId>,
+    tags: BTreeSet<(u16, u32, Whose)>,
     /// The workers' directory of peers.
     peers: BTreeSet<(IpAddr, u16, u16)>,
     /// The tags that each association has, or had last.
@@ -53,7 +53,7 @@ impl Node {
             addresses,
             listening: BTreeMap::new(),
             sides: BTreeMap::new(),
-            tags: BTreeMap::new(),
+            tags: BTreeSet::new(),
             peers: BTreeSet::new(),
             links: BTreeMap::new(),
             leapt: Duration::ZERO,
@@ -116,10 +116,10 @@ impl Node {
                         TagKind::Local => link.0 = Some(tag),
                         TagKind::Peer => link.1 = Some(tag),
                     }
-                    self.tags.insert((local_port, tag, kind == TagKind::Local), id).is_none()
+                    self.tags.insert((local_port, tag, whose(kind, id)))
                 }
                 TagChange::Removed { local_port, tag, kind, id } => {
-                    self.tags.remove(&(local_port, tag, kind == TagKind::Local)) == Some(id)
+                    self.tags.remove(&(local_port, tag, whose(kind, id)))
                 }
             };
             if !done {
@@ -179,6 +179,13 @@ impl Node {
         }
         Ok(())
     }
+}
+
+/// Our tags must differ; peers do not know each other's, so theirs need not.
+type Whose = Option<AssociationId>;
+
+fn whose(kind: TagKind, id: AssociationId) -> Whose {
+    (kind == TagKind::Peer).then_some(id)
 }
 
 fn seed(random: &mut Random) -> [u8; 32] {

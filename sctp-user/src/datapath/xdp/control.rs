@@ -22,6 +22,7 @@ use super::super::socket::Socket;
 use super::config::Mode;
 use super::log::LogReader;
 use super::program::Program;
+use super::shared_tags::{Change, SharedTags};
 
 /// Controls open interfaces: which ports, tags and addresses are ours, and what has been counted.
 ///
@@ -53,6 +54,8 @@ pub(super) struct Programs {
     pub(super) addresses: HashSet<IpAddr>,
     /// Whose HEARTBEATs the programs answer, by local port and tag.
     pub(super) heartbeats: HashMap<(u16, u32), Vec<HeartbeatKey>>,
+    /// Associations whose peer's tag names another association in the programs.
+    pub(super) shared_tags: SharedTags,
 }
 
 impl Control {
@@ -82,7 +85,7 @@ impl Control {
     /// Tells the programs of a verification tag that has come into use or gone out of it, by an association
     /// of `worker`.
     ///
-    /// A removal is ignored if the tag belongs to another association by now.
+    /// Several associations may have the same tag of their peers': the programs know one of them as long as there is any.
     ///
     /// # Errors
     ///
@@ -99,21 +102,36 @@ impl Control {
             worker: u32::from(worker),
         };
         match *change {
-            TagChange::Added { local_port, tag, kind: side, id } => {
-                let key = TagKey::new(local_port, kind(side), tag);
-                self.everywhere(|program| program.set_tag(key, entry(id)))
-            }
+            TagChange::Added { local_port, tag, kind: side, id } => self
+                .change_shared(TagKey::new(local_port, kind(side), tag), |shared, key, present| {
+                    shared.add(key, present.filter(|_| side == TagKind::Peer), entry(id))
+                }),
             TagChange::Removed { local_port, tag, kind: side, id } => {
                 if side == TagKind::Local {
                     self.forget_heartbeats(local_port, tag)?;
                 }
-                let key = TagKey::new(local_port, kind(side), tag);
-                self.everywhere(|program| match program.tag(key) {
-                    Some(present) if present == entry(id) => program.remove_tag(key),
-                    _ => Ok(()),
+                self.change_shared(TagKey::new(local_port, kind(side), tag), |shared, key, present| {
+                    shared.remove(key, present, entry(id))
                 })
             }
         }
+    }
+
+    /// Changes the programs' entry for a tag as `decide` says, which is given the present one.
+    fn change_shared(
+        &self,
+        key: TagKey,
+        decide: impl FnOnce(&mut SharedTags, TagKey, Option<TagEntry>) -> Change,
+    ) -> io::Result<()> {
+        let mut programs = self.programs();
+        let Programs { programs, shared_tags, .. } = &mut *programs;
+        let present = programs.first().and_then(|program| program.tag(key));
+        let change = decide(shared_tags, key, present);
+        programs.iter_mut().try_for_each(|program| match change {
+            Change::Nothing => Ok(()),
+            Change::Set(entry) => program.set_tag(key, entry).map_err(map_error),
+            Change::Remove => program.remove_tag(key).map_err(map_error),
+        })
     }
 
     /// Tells the programs of a peer that an association of `worker` has got or lost.

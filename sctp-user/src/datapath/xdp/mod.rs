@@ -32,6 +32,7 @@ mod program;
 mod queues;
 mod reassembled;
 mod route;
+mod shared_tags;
 
 pub use config::{AttachMode, ChecksumPolicy, CopyPolicy, FragmentPolicy, InterfaceMode, Mode, XdpConfig};
 pub use control::Control;

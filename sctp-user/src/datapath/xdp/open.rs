@@ -17,6 +17,7 @@ use super::log::LogReader;
 use super::port::{Port, QueueAccess};
 use super::program::{Program, Target};
 use super::reassembled::{Reassembled, kernel_has_sctp};
+use super::shared_tags::SharedTags;
 use super::{capabilities, queues};
 
 /// Opens interfaces for workers.
@@ -95,7 +96,12 @@ impl XdpInterfaces {
             capture: config.capture.clone(),
             mode,
             answers_heartbeats: config.answer_heartbeats,
-            programs: Mutex::new(Programs { programs, addresses: HashSet::new(), heartbeats: HashMap::new() }),
+            programs: Mutex::new(Programs {
+                programs,
+                addresses: HashSet::new(),
+                heartbeats: HashMap::new(),
+                shared_tags: SharedTags::default(),
+            }),
             sockets: sockets.weak(),
             _log: log,
         });
