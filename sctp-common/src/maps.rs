@@ -4,6 +4,10 @@
 //! fully defined. Userspace handles them as byte arrays (`to_bytes`, `from_bytes`): it then needs no `unsafe` promise
 //! about their layout. All numbers are in host byte order.
 
+/// What the bytes of keys and values mean. To be raised whenever they come to mean something else without a change of their sizes: programs
+/// are replaced under maps that hold entries.
+pub const LAYOUT: u32 = 1;
+
 /// Map names, as they stand in the ELF object.
 pub mod names {
     /// Array of [`PortEntry`](super::PortEntry), index = SCTP port: which ports are ours.

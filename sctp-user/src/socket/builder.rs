@@ -1,6 +1,7 @@
 //! How a stack is built.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use sctp_common::steering::Steering;
 use sctp_core::{EndpointConfig, OutOfTheBluePolicy};
@@ -25,6 +26,7 @@ pub struct StackBuilder {
     pub(super) queues: Option<usize>,
     pub(super) trusted_link: bool,
     pub(super) checksum: ChecksumPolicy,
+    pub(super) keep_programs: Option<PathBuf>,
     pub(super) capture: Option<CaptureSink>,
     addresses: Vec<IpAddr>,
     links: Vec<PendingWorker>,
@@ -85,6 +87,13 @@ impl StackBuilder {
     /// Has the XDP program answer the HEARTBEATs that peers send, so that idle associations wake no worker. Default: the workers do.
     pub fn xdp_heartbeats(mut self, answer: bool) -> StackBuilder {
         self.xdp_heartbeats = answer;
+        self
+    }
+
+    /// Keeps the XDP programs in a directory of a BPF file system, so that they stay attached when this process has ended, and can be
+    /// replaced meanwhile ([`kept`](crate::datapath::xdp::kept)). Default: they go with the process.
+    pub fn keep_programs(mut self, directory: impl Into<PathBuf>) -> StackBuilder {
+        self.keep_programs = Some(directory.into());
         self
     }
 

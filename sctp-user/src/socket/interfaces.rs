@@ -28,6 +28,7 @@ pub(super) fn open(builder: &StackBuilder, key: [u64; 2]) -> Result<Stack, Build
         queues,
         trusted_link: builder.trusted_link,
         checksum: builder.checksum,
+        keep: builder.keep_programs.clone(),
         silent_out_of_the_blue: builder.silent,
         fragments: builder.fragments,
         answer_heartbeats: builder.xdp_heartbeats,

@@ -19,6 +19,7 @@
 //!
 //! Most of this needs root; [`require_root`] is the first line of every test that uses it.
 
+pub mod bpffs;
 pub mod cable;
 pub mod capture;
 pub mod content;
@@ -38,6 +39,7 @@ pub mod tool;
 pub mod uml;
 pub mod veth;
 
+pub use bpffs::BpfFs;
 pub use cable::{Cable, Faults};
 pub use netns::{Namespace, sweep};
 pub use packet_socket::PacketSocket;

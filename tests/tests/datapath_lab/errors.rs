@@ -5,6 +5,7 @@ use caps::{CapSet, Capability};
 use sctp_lab::{Namespace, Pair, PairConfig, require_root};
 use sctp_user::datapath::xdp::{CopyPolicy, OpenError, XdpConfig, XdpInterfaces};
 
+use crate::stranger::Stranger;
 use crate::support::{Wire, config};
 
 /// The sentence with which opening fails.
@@ -62,7 +63,37 @@ fn a_program_that_is_attached_already() -> Result<()> {
     let sentence = refusal(&wire.namespace, &config("tap0", 1))?;
     let expected = "XDP is already attached to tap0 by program sctp_xdp (id ";
     assert!(sentence.starts_with(expected), "{sentence}");
-    assert!(sentence.ends_with("or remove it with `ip link set dev tap0 xdp off`"), "{sentence}");
+    let remedy = "a stack runs on it (`sctp stats -i tap0`), or has left it there (`sctp xdp detach -i tap0`)";
+    assert!(sentence.ends_with(remedy), "{sentence}");
+    Ok(())
+}
+
+#[test]
+fn a_program_of_somebody_else() -> Result<()> {
+    if !require_root() {
+        return Ok(());
+    }
+    let wire = Wire::new("dp-other")?;
+    let other = wire.namespace.run(|| Stranger::attach("somebody_else", "tap0"))?;
+    let sentence = refusal(&wire.namespace, &config("tap0", 1))?;
+    let expected = "XDP is already attached to tap0 by program somebody_else (id ";
+    assert!(sentence.starts_with(expected), "{sentence}");
+    assert!(sentence.contains("or remove it with `bpftool link detach id "), "{sentence}");
+    drop(other);
+    wire.namespace.run(|| XdpInterfaces::open(&config("tap0", 1)))?;
+    Ok(())
+}
+
+#[test]
+fn a_dispatcher_of_libxdp() -> Result<()> {
+    if !require_root() {
+        return Ok(());
+    }
+    let wire = Wire::new("dp-libxdp")?;
+    let _dispatcher = wire.namespace.run(|| Stranger::attach("xdp_dispatcher", "tap0"))?;
+    let sentence = refusal(&wire.namespace, &config("tap0", 1))?;
+    assert!(sentence.starts_with("libxdp runs XDP programs on tap0 by its dispatcher (id "), "{sentence}");
+    assert!(sentence.ends_with("remove them with `xdp-loader unload tap0 --all`"), "{sentence}");
     Ok(())
 }
 

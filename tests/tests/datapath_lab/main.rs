@@ -5,7 +5,9 @@
 //! other, from two network namespaces. All of it needs root.
 
 mod errors;
+mod kept;
 mod neighbours;
+mod stranger;
 mod support;
 mod tap;
 mod veth;

@@ -20,6 +20,7 @@ mod signals;
 mod stats;
 mod table;
 mod values;
+mod xdp;
 
 /// SCTP (RFC 9260) over XDP and AF_XDP: echo, send, receive, measure, look inside.
 #[derive(Debug, Parser)]
@@ -46,6 +47,9 @@ enum Command {
     /// Show counters, associations and paths of stacks that run
     #[command(after_help = STATS_EXAMPLES)]
     Stats(stats::StatsOptions),
+    /// Show, replace and detach XDP programs that were kept by --keep-program
+    #[command(subcommand)]
+    Xdp(xdp::XdpCommand),
 }
 
 /// Runs the command that the arguments name. Failures are one sentence on standard error and exit status 1; arguments that
@@ -65,6 +69,7 @@ fn run(command: Command) -> Result<()> {
     log(command.verbosity());
     match command {
         Command::Stats(options) => stats::run(&options),
+        Command::Xdp(command) => xdp::run(&command),
         // Clients are one task, and without locks fastest on one thread; servers have a task for each association.
         Command::Perf(command @ (perf::PerfCommand::Client(_) | perf::PerfCommand::Memory(_))) => {
             one_thread()?.block_on(perf::run(command))
@@ -92,6 +97,7 @@ impl Command {
             Self::Send(options) => &options.stack.verbosity,
             Self::Recv(options) => &options.stack.verbosity,
             Self::Stats(options) => &options.verbosity,
+            Self::Xdp(command) => &command.options().verbosity,
         };
         options.level
     }

@@ -36,6 +36,9 @@ impl Node {
         for interface in &options.interfaces {
             builder = builder.interface(interface);
         }
+        if let Some(directory) = &options.keep_program {
+            builder = builder.keep_programs(directory);
+        }
         if let Some(workers) = options.workers {
             builder = builder.workers(workers);
         }

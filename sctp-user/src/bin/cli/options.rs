@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, ValueEnum};
-use sctp_user::datapath::xdp::{ChecksumPolicy, FragmentPolicy};
+use sctp_user::datapath::xdp::{ChecksumPolicy, FragmentPolicy, kept};
 use sctp_user::{AssociationConfig, Profile};
 
 use super::values;
@@ -50,6 +50,18 @@ pub(crate) struct StackOptions {
     /// Let the XDP program answer the HEARTBEATs of peers, without waking a worker
     #[arg(long, help_heading = "Stack")]
     pub(crate) xdp_heartbeats: bool,
+
+    /// Keep the XDP program attached when this command ends, however it ends, and let `sctp xdp replace` exchange it meanwhile. DIR is in a
+    /// BPF file system [default: /sys/fs/bpf/sctp]
+    #[arg(
+        long,
+        value_name = "DIR",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = kept::DEFAULT_DIRECTORY,
+        help_heading = "Stack"
+    )]
+    pub(crate) keep_program: Option<PathBuf>,
 
     /// Write all frames of the stack to a capture file that Wireshark reads
     #[arg(long, value_name = "FILE.pcapng", help_heading = "Stack")]

@@ -101,18 +101,32 @@ fn refusals_say_what_is_missing_or_wrong() {
 
 #[test]
 fn help_has_examples_for_every_subcommand() {
-    fn visit(command: &clap::Command) {
+    fn visit(command: &clap::Command, path: &str) {
         for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
+            let path = format!("{path} {}", sub.get_name());
             if sub.has_subcommands() {
-                visit(sub);
+                visit(sub, &path);
             } else {
                 let help = sub.get_after_help().map(ToString::to_string).unwrap_or_default();
-                assert!(
-                    help.contains(&format!("sctp {}", sub.get_name()))
-                        || help.contains(&format!("sctp perf {}", sub.get_name()))
-                );
+                assert!(help.contains(&path), "{path}");
             }
         }
     }
-    visit(&Cli::command());
+    visit(&Cli::command(), "sctp");
+}
+
+#[test]
+fn programs_are_kept_on_request() {
+    let kept = |line: &str| match parse(line).unwrap() {
+        Command::Echo(options) => options.stack.keep_program,
+        _ => panic!("another command"),
+    };
+    assert_eq!(kept("sctp echo -i eth0"), None);
+    assert_eq!(kept("sctp echo -i eth0 --keep-program"), Some("/sys/fs/bpf/sctp".into()));
+    assert_eq!(kept("sctp echo -i eth0 --keep-program=/bpf"), Some("/bpf".into()));
+    let Command::Xdp(xdp::XdpCommand::Replace(options)) = parse("sctp xdp replace -i eth0 --directory /bpf").unwrap()
+    else {
+        panic!("another command")
+    };
+    assert_eq!((options.interfaces, options.directory), (vec!["eth0".to_owned()], "/bpf".into()));
 }

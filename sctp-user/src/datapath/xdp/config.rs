@@ -1,6 +1,7 @@
 //! What can be set, and what was made of it.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use sctp_common::maps::policy;
@@ -24,6 +25,9 @@ pub struct XdpConfig {
     pub queues: Option<u32>,
     /// Where in the kernel the program runs.
     pub attach: AttachMode,
+    /// A directory in a BPF file system in which to keep the programs, so that they stay attached when this process has ended and can
+    /// be replaced while it runs ([`kept`](super::kept)). `None`: they go with the process, however it ends.
+    pub keep: Option<PathBuf>,
     /// Whether the kernel copies packets.
     pub copy: CopyPolicy,
     /// The interfaces are trusted local links (veth, tap): packets whose checksum is zero are accepted,
@@ -67,6 +71,7 @@ impl XdpConfig {
             steering,
             queues: None,
             attach: AttachMode::default(),
+            keep: None,
             copy: CopyPolicy::default(),
             trusted_link: false,
             checksum: ChecksumPolicy::default(),

@@ -285,6 +285,12 @@ impl Control {
 }
 
 impl Shared {
+    /// Everything has been opened: programs that are to be kept are kept from now on.
+    pub(super) fn settle(&self) {
+        let mut programs = self.programs.lock().unwrap_or_else(PoisonError::into_inner);
+        programs.programs.iter_mut().for_each(Program::settle);
+    }
+
     /// Has `read` look at what the programs have been told.
     pub(super) fn with_tables<R>(&self, read: impl FnOnce(&Programs) -> R) -> R {
         read(&self.programs.lock().unwrap_or_else(PoisonError::into_inner))

@@ -76,10 +76,7 @@ pub enum OpenError {
         available: u32,
     },
     /// The interface has an XDP program already.
-    #[error(
-        "XDP is already attached to {interface} by program {program} (id {id}): stop whoever attached it, or \
-         remove it with `ip link set dev {interface} xdp off`"
-    )]
+    #[error("XDP is already attached to {interface} by program {program} (id {id}): {remedy}")]
     AlreadyAttached {
         /// The interface.
         interface: String,
@@ -87,6 +84,70 @@ pub enum OpenError {
         program: String,
         /// The program's id.
         id: u32,
+        /// How to get rid of it.
+        remedy: String,
+    },
+    /// Somebody attached an XDP program while this was doing so.
+    #[error("another XDP program was attached to {interface} at the same time: see `ip link show dev {interface}`")]
+    Overtaken {
+        /// The interface.
+        interface: String,
+    },
+    /// The interface has several XDP programs already, by libxdp.
+    #[error(
+        "libxdp runs XDP programs on {interface} by its dispatcher (id {id}): {programs}. This stack cannot join them: \
+         see `xdp-loader status {interface}`, and remove them with `xdp-loader unload {interface} --all`"
+    )]
+    Dispatcher {
+        /// The interface.
+        interface: String,
+        /// The dispatcher's program id.
+        id: u32,
+        /// Names of the programs.
+        programs: String,
+    },
+    /// Programs cannot be kept in that directory.
+    #[error(
+        "no program can be kept under {directory}, which is not in a BPF file system: `mount -t bpf bpf /sys/fs/bpf` makes one, as root"
+    )]
+    NotBpfFs {
+        /// The directory.
+        directory: String,
+    },
+    /// A stack runs with the program that is kept.
+    #[error("another stack runs on {interface}: stop it first (`sctp stats -i {interface}` shows it)")]
+    InUse {
+        /// The interface.
+        interface: String,
+    },
+    /// There is no program to replace.
+    #[error("no program of this stack is kept on {interface} under {directory}: start the stack with --keep-program")]
+    NothingKept {
+        /// The interface.
+        interface: String,
+        /// The directory.
+        directory: String,
+    },
+    /// The program that is kept was made by a version whose maps mean something else.
+    #[error(
+        "the program on {interface} is of version {version}, whose maps are laid out otherwise: restart the stack to replace it"
+    )]
+    OtherLayout {
+        /// The interface.
+        interface: String,
+        /// Which version of this library loaded it.
+        version: String,
+    },
+    /// Something in the BPF file system could not be read or written.
+    #[error("the program of {interface} cannot be kept in {path}: {source}")]
+    Keep {
+        /// The interface.
+        interface: String,
+        /// The file.
+        path: String,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
     },
     /// The driver has no native XDP.
     #[error(

@@ -22,6 +22,7 @@ mod capabilities;
 mod config;
 mod control;
 mod error;
+pub mod kept;
 mod link;
 mod log;
 mod open;

@@ -110,6 +110,7 @@ impl XdpInterfaces {
             .map(|(worker, ports)| XdpLink::new(worker, shared.clone(), ports, reassembled.take(), config.dscp))
             .collect::<io::Result<Vec<_>>>()
             .map_err(|source| OpenError::System { what: "a worker's link cannot be made", source })?;
+        shared.settle();
         Ok((Control::new(shared), links))
     }
 }

@@ -1,9 +1,12 @@
 //! The XDP program: loading it, setting its globals, attaching it.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, XskMap};
-use aya::programs::{ProgramError, Xdp, XdpMode, loaded_programs};
+use aya::programs::links::{LinkInfo, LinkType};
+use aya::programs::xdp::XdpLinkId;
+use aya::programs::{ProgramError, ProgramInfo, Xdp, XdpMode, loaded_links, loaded_programs};
 use aya::{Ebpf, EbpfLoader};
 use sctp_common::maps::{
     AddressKey, HeartbeatEntry, HeartbeatKey, PeerEntry, PeerKey, PortEntry, TagEntry, TagKey, globals, names,
@@ -14,6 +17,7 @@ use sctp_common::verdict::Verdict;
 use super::super::socket::Socket;
 use super::config::{AttachMode, XdpConfig};
 use super::error::OpenError;
+use super::kept::{self, Lease, Place};
 use super::log::{self, ProgramLog};
 
 /// A program that is attached to one interface, with its maps.
@@ -28,8 +32,10 @@ pub(super) struct Program {
     addresses: HashMap<MapData, [u8; AddressKey::SIZE], u32>,
     sockets: XskMap<MapData>,
     counters: PerCpuArray<MapData, u64>,
-    /// Holds the program and its attachment.
+    /// Holds the program and, unless it is kept, its attachment.
     _ebpf: Ebpf,
+    /// Where the program is kept, if it is.
+    lease: Option<Lease>,
     native: bool,
     workers: u32,
     /// What it logs, until somebody takes it to read it.
@@ -51,12 +57,19 @@ pub(super) struct Target<'a> {
 impl Program {
     /// Loads the program and attaches it.
     pub(super) fn attach(target: Target<'_>, config: &XdpConfig) -> Result<Self, OpenError> {
-        if let Some(id) = target.attached {
-            return Err(already_attached(target.name, id));
-        }
+        let settings = Settings::of(target, config);
         let workers = u32::from(config.steering.workers);
-        let mut ebpf = load(target, config)?;
-        let native = attach(&mut ebpf, target, config)?;
+        let Attached { mut ebpf, native, lease } = match &config.keep {
+            Some(root) => kept::attach(root, target, config, &settings)?,
+            None => {
+                if let Some(id) = target.attached {
+                    return Err(already_attached(target.name, target.ifindex, id));
+                }
+                let mut ebpf = load(&settings, None)?;
+                let (native, _) = attach(&mut ebpf, target, config)?;
+                Attached { ebpf, native, lease: None }
+            }
+        };
         let log = log::of(&mut ebpf);
         Ok(Self {
             ports: map(&mut ebpf, names::PORTS)?,
@@ -67,6 +80,7 @@ impl Program {
             sockets: map(&mut ebpf, names::XSKS)?,
             counters: map(&mut ebpf, names::COUNTERS)?,
             _ebpf: ebpf,
+            lease,
             native,
             workers,
             log,
@@ -76,6 +90,13 @@ impl Program {
     /// Whether the program runs in the driver.
     pub(super) fn is_native(&self) -> bool {
         self.native
+    }
+
+    /// All has been opened: from now on a program that is kept stays when this is dropped.
+    pub(super) fn settle(&mut self) {
+        if let Some(lease) = &mut self.lease {
+            lease.settle();
+        }
     }
 
     /// The program's log; it can be taken once.
@@ -162,54 +183,88 @@ fn unless_missing(outcome: Result<(), MapError>) -> Result<(), MapError> {
     }
 }
 
-fn load(target: Target<'_>, config: &XdpConfig) -> Result<Ebpf, OpenError> {
-    let workers = u32::from(config.steering.workers);
-    let policy = config.policy();
-    let verify_up_to = config.checksum.verify_up_to();
-    let mut loader = EbpfLoader::new();
-    loader
-        .override_global(globals::WORKERS, &workers, true)
-        .override_global(globals::HASH_KEY, &config.steering.key, true)
-        .override_global(globals::POLICY, &policy, true)
-        .override_global(globals::VERIFY_UP_TO, &verify_up_to, true)
-        .map_max_entries(names::XSKS, target.queues * workers);
-    if let Some(tags) = config.tags {
-        for name in [names::TAGS, names::PEERS, names::HEARTBEATS] {
-            loader.map_max_entries(name, tags);
+/// What a program is loaded with.
+#[derive(Clone, Debug)]
+pub(super) struct Settings {
+    /// The values of its globals, by name.
+    pub(super) globals: BTreeMap<String, Vec<u8>>,
+    /// Entries of the maps that are not as large as the program was built with.
+    pub(super) sizes: BTreeMap<&'static str, u32>,
+    /// Whether the program must have all these globals, as one that was built with this library has.
+    pub(super) strict: bool,
+}
+
+impl Settings {
+    fn of(target: Target<'_>, config: &XdpConfig) -> Self {
+        let workers = u32::from(config.steering.workers);
+        let globals = [
+            (globals::WORKERS, workers.to_ne_bytes().to_vec()),
+            (globals::HASH_KEY, config.steering.key.map(u64::to_ne_bytes).concat()),
+            (globals::POLICY, config.policy().to_ne_bytes().to_vec()),
+            (globals::VERIFY_UP_TO, config.checksum.verify_up_to().to_ne_bytes().to_vec()),
+        ];
+        let mut sizes = BTreeMap::from([(names::XSKS, target.queues * workers)]);
+        if let Some(tags) = config.tags {
+            sizes.extend([names::TAGS, names::PEERS, names::HEARTBEATS].map(|name| (name, tags)));
         }
+        Self { globals: globals.map(|(name, value)| (name.to_owned(), value)).into(), sizes, strict: true }
+    }
+}
+
+/// Loads the object: makes the maps, or takes those that are kept in a place. The verifier has its turn later.
+pub(super) fn load(settings: &Settings, maps_of: Option<&Place>) -> Result<Ebpf, OpenError> {
+    let mut loader = EbpfLoader::new();
+    for (name, value) in &settings.globals {
+        loader.override_global(name, value.as_slice(), settings.strict);
+    }
+    for (name, entries) in &settings.sizes {
+        loader.map_max_entries(name, *entries);
+    }
+    let kept = match maps_of {
+        Some(place) => kept::map_names()?.into_iter().map(|name| (place.map(&name), name)).collect(),
+        None => Vec::new(),
+    };
+    for (path, name) in &kept {
+        loader.map_pin_path(name, path.as_path());
     }
     loader.load(sctp_ebpf_object::OBJECT).map_err(OpenError::Load)
 }
 
-/// Attaches the program; true if it runs in the driver now.
-fn attach(ebpf: &mut Ebpf, target: Target<'_>, config: &XdpConfig) -> Result<bool, OpenError> {
+/// The program of a loaded object.
+pub(super) fn xdp(ebpf: &mut Ebpf) -> Result<&mut Xdp, OpenError> {
     const PROGRAM: &str = sctp_ebpf_object::PROGRAM;
-    let missing = OpenError::ObjectMismatch { name: PROGRAM };
-    let program = ebpf.program_mut(PROGRAM).ok_or(missing)?;
-    let program: &mut Xdp = program.try_into().map_err(|_| OpenError::ObjectMismatch { name: PROGRAM })?;
+    let program = ebpf.program_mut(PROGRAM).ok_or(OpenError::ObjectMismatch { name: PROGRAM })?;
+    program.try_into().map_err(|_| OpenError::ObjectMismatch { name: PROGRAM })
+}
+
+/// A program that is attached.
+pub(super) struct Attached {
+    pub(super) ebpf: Ebpf,
+    /// Whether it runs in the driver.
+    pub(super) native: bool,
+    /// Where it is kept, if it is.
+    pub(super) lease: Option<Lease>,
+}
+
+/// Attaches the program by a `bpf_link`, which detaches it when whoever holds it ends, however it ends. True if it runs
+/// in the driver now.
+pub(super) fn attach(ebpf: &mut Ebpf, target: Target<'_>, config: &XdpConfig) -> Result<(bool, XdpLinkId), OpenError> {
+    let program = xdp(ebpf)?;
     program.load().map_err(OpenError::Verify)?;
-    let mut attach = |mode| program.attach_to_if_index(target.ifindex, mode).map(drop);
-    let native = match config.attach {
-        AttachMode::Generic => false,
-        AttachMode::Native => {
-            attach(XdpMode::Driver).map_err(|error| attach_error(target, error))?;
-            true
-        }
+    let mut attach =
+        |mode| program.attach_to_if_index(target.ifindex, mode).map_err(|error| attach_error(target, error));
+    match config.attach {
+        AttachMode::Generic => Ok((false, attach(XdpMode::Skb)?)),
+        AttachMode::Native => Ok((true, attach(XdpMode::Driver)?)),
         AttachMode::NativeOrGeneric => match attach(XdpMode::Driver) {
-            Ok(()) => true,
-            Err(error) => match attach_error(target, error) {
-                OpenError::NoNativeXdp { interface } => {
-                    tracing::warn!(interface, "no native XDP: using generic mode, which is slower");
-                    false
-                }
-                error => return Err(error),
-            },
+            Ok(link) => Ok((true, link)),
+            Err(OpenError::NoNativeXdp { interface }) => {
+                tracing::warn!(interface, "no native XDP: using generic mode, which is slower");
+                Ok((false, attach(XdpMode::Skb)?))
+            }
+            Err(error) => Err(error),
         },
-    };
-    if !native {
-        attach(XdpMode::Skb).map_err(|error| attach_error(target, error))?;
     }
-    Ok(native)
 }
 
 fn attach_error(target: Target<'_>, error: ProgramError) -> OpenError {
@@ -217,8 +272,8 @@ fn attach_error(target: Target<'_>, error: ProgramError) -> OpenError {
     match os_error(&error) {
         // Somebody was quicker than us.
         Some(libc::EBUSY | libc::EEXIST) => match target.attached {
-            Some(id) => already_attached(target.name, id),
-            None => OpenError::AlreadyAttached { interface, program: "(unknown)".into(), id: 0 },
+            Some(id) => already_attached(target.name, target.ifindex, id),
+            None => OpenError::Overtaken { interface },
         },
         Some(libc::EOPNOTSUPP) => OpenError::NoNativeXdp { interface },
         // What drivers say when a packet would not fit into a page, which is what native XDP works on.
@@ -241,14 +296,43 @@ fn os_error(error: &ProgramError) -> Option<i32> {
     None
 }
 
-fn already_attached(interface: &str, id: u32) -> OpenError {
+/// Who has the interface, and how to get it back.
+pub(super) fn already_attached(interface: &str, ifindex: u32, id: u32) -> OpenError {
+    let interface = interface.to_owned();
     let program = loaded_programs()
         .filter_map(Result::ok)
         .find(|program| program.id() == id)
         .and_then(|program| program.name_as_str().map(str::to_owned))
         .filter(|name| !name.is_empty())
         .unwrap_or_else(|| "(without a name)".to_owned());
-    OpenError::AlreadyAttached { interface: interface.to_owned(), program, id }
+    if program == DISPATCHER {
+        return OpenError::Dispatcher { programs: dispatched(ifindex, id), interface, id };
+    }
+    let is_ours = |link: &LinkInfo| link.program_id() == id && link.link_type().is_ok_and(|kind| kind == LinkType::Xdp);
+    let link = loaded_links().filter_map(Result::ok).find(is_ours).map(|link| link.id());
+    let remedy = match link {
+        _ if program == sctp_ebpf_object::PROGRAM => format!(
+            "a stack runs on it (`sctp stats -i {interface}`), or has left it there (`sctp xdp detach -i {interface}`)"
+        ),
+        Some(link) => {
+            format!("stop the process that holds its link, or remove it with `bpftool link detach id {link}`")
+        }
+        None => format!("stop whoever attached it, or remove it with `ip link set dev {interface} xdp off`"),
+    };
+    OpenError::AlreadyAttached { interface, program, id, remedy }
+}
+
+/// The name of the program by which libxdp runs several programs on one interface.
+const DISPATCHER: &str = "xdp_dispatcher";
+
+/// The programs that a libxdp dispatcher runs, by name, as far as it keeps them where it does by default.
+fn dispatched(ifindex: u32, id: u32) -> String {
+    let place = format!("/sys/fs/bpf/xdp/dispatch-{ifindex}-{id}");
+    let names: Vec<String> = (0..10)
+        .map_while(|slot| ProgramInfo::from_pin(format!("{place}/prog{slot}-prog")).ok())
+        .map(|program| program.name_as_str().unwrap_or("(without a name)").to_owned())
+        .collect();
+    if names.is_empty() { "(unknown)".to_owned() } else { names.join(", ") }
 }
 
 fn map<M>(ebpf: &mut Ebpf, name: &'static str) -> Result<M, OpenError>
