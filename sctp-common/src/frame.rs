@@ -105,6 +105,9 @@ impl Frame for [u8] {
 }
 
 /// An SCTP packet within its frame.
+///
+/// It has no addresses: a packet that carries a verification tag of ours is steered without a look at them, and the rest asks for
+/// [them](Self::addresses). So it fits [three registers](Self::pack).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decoded {
     /// Offset of the IP header from the frame's start: 14, 18 or 22.
@@ -113,10 +116,6 @@ pub struct Decoded {
     pub sctp_offset: u16,
     /// Bytes of the SCTP packet, common header included: at least 12. The frame has them all.
     pub sctp_len: u16,
-    /// Source address, network byte order, IPv4 as IPv4-mapped IPv6.
-    pub source: [u8; 16],
-    /// Destination address, network byte order, IPv4 as IPv4-mapped IPv6.
-    pub destination: [u8; 16],
     /// Whether the packet came over IPv4.
     pub is_ipv4: bool,
     /// ECN codepoint of the IP header: 0 Not-ECT, 1 ECT(1), 2 ECT(0), 3 CE (RFC 3168 §5).
@@ -154,6 +153,68 @@ impl Decoded {
     pub const fn first_chunk_at(&self) -> usize {
         self.sctp_offset as usize + COMMON_HEADER_LENGTH
     }
+
+    /// Between whom the packet goes. `frame` is the frame in which this was found; `None` for any other that is too short.
+    #[inline(always)]
+    #[must_use]
+    pub fn addresses<F: Frame + ?Sized>(&self, frame: &F) -> Option<Addresses> {
+        let l3 = usize::from(self.l3_offset);
+        if self.is_ipv4 {
+            let both = frame.words::<8>(l3 + 12)?.word::<0>();
+            Some(Addresses {
+                source: ipv4_mapped((both as u32).to_le_bytes()),
+                destination: ipv4_mapped(((both >> 32) as u32).to_le_bytes()),
+            })
+        } else {
+            let both = frame.words::<32>(l3 + 8)?;
+            let address = |first: u64, last: u64| (u128::from(first) | u128::from(last) << 64).to_le_bytes();
+            Some(Addresses {
+                source: address(both.word::<0>(), both.word::<8>()),
+                destination: address(both.word::<16>(), both.word::<24>()),
+            })
+        }
+    }
+
+    /// All of it in three numbers, for a function that is called with registers alone.
+    #[inline(always)]
+    #[must_use]
+    pub const fn pack(&self) -> [u64; 3] {
+        let flags = (self.ecn & 3) as u64 | (self.is_ipv4 as u64) << 2 | (self.fragment as u64) << 3;
+        let ChunkHead { kind, flags: chunk_flags, length } = self.first_chunk;
+        [
+            self.l3_offset as u64 | (self.sctp_offset as u64) << 16 | (self.sctp_len as u64) << 32 | flags << 48,
+            self.source_port as u64 | (self.destination_port as u64) << 16 | (self.verification_tag as u64) << 32,
+            self.checksum as u64 | (kind as u64) << 32 | (chunk_flags as u64) << 40 | (length as u64) << 48,
+        ]
+    }
+
+    /// What was [packed](Self::pack).
+    #[inline(always)]
+    #[must_use]
+    pub const fn unpack([place, header, rest]: [u64; 3]) -> Self {
+        Self {
+            l3_offset: place as u16,
+            sctp_offset: (place >> 16) as u16,
+            sctp_len: (place >> 32) as u16,
+            is_ipv4: place >> 50 & 1 != 0,
+            ecn: (place >> 48 & 3) as u8,
+            fragment: place >> 51 & 1 != 0,
+            source_port: header as u16,
+            destination_port: (header >> 16) as u16,
+            verification_tag: (header >> 32) as u32,
+            checksum: rest as u32,
+            first_chunk: ChunkHead { kind: (rest >> 32) as u8, flags: (rest >> 40) as u8, length: (rest >> 48) as u16 },
+        }
+    }
+}
+
+/// Between whom a packet goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Addresses {
+    /// Source address, network byte order, IPv4 as IPv4-mapped IPv6.
+    pub source: [u8; 16],
+    /// Destination address, network byte order, IPv4 as IPv4-mapped IPv6.
+    pub destination: [u8; 16],
 }
 
 /// A chunk's header (RFC 9260 §3.2), as found, not checked.
@@ -184,22 +245,23 @@ pub fn decode<F: Frame + ?Sized>(frame: &F) -> Result<Decoded, Verdict> {
     if packet.payload_len < COMMON_HEADER_LENGTH {
         return Err(DropReason::ShortHeader.into());
     }
-    let header: [u8; COMMON_HEADER_LENGTH] = frame.read(packet.payload_offset).ok_or(DropReason::Truncated)?;
-    let [s0, s1, d0, d1, t0, t1, t2, t3, c0, c1, c2, c3] = header;
+    let (header, rest) = headers(frame, &packet).ok_or(DropReason::Truncated)?;
     Ok(Decoded {
         l3_offset: l3_offset as u16,
         sctp_offset: packet.payload_offset as u16,
         sctp_len: packet.payload_len as u16,
-        source: packet.source,
-        destination: packet.destination,
         is_ipv4: packet.is_ipv4,
         ecn: packet.ecn,
         fragment: packet.fragment,
-        source_port: u16::from_be_bytes([s0, s1]),
-        destination_port: u16::from_be_bytes([d0, d1]),
-        verification_tag: u32::from_be_bytes([t0, t1, t2, t3]),
-        checksum: u32::from_le_bytes([c0, c1, c2, c3]),
-        first_chunk: first_chunk(frame, &packet)?,
+        source_port: (header as u16).swap_bytes(),
+        destination_port: ((header >> 16) as u16).swap_bytes(),
+        verification_tag: ((header >> 32) as u32).swap_bytes(),
+        checksum: rest as u32,
+        first_chunk: ChunkHead {
+            kind: (rest >> 32) as u8,
+            flags: (rest >> 40) as u8,
+            length: ((rest >> 48) as u16).swap_bytes(),
+        },
     })
 }
 
@@ -231,15 +293,17 @@ const fn is_vlan(ether_type: u16) -> bool {
     matches!(ether_type, ETHER_TYPE_VLAN | ETHER_TYPE_SERVICE_VLAN)
 }
 
-/// The first chunk's header, or zeros if the packet ends before.
+/// The common header and the first chunk's as two words, the first byte of each the least significant. Zeros are in the place of a chunk
+/// header that the packet does not have.
 #[inline(always)]
-fn first_chunk<F: Frame + ?Sized>(frame: &F, packet: &ip::IpPacket) -> Result<ChunkHead, DropReason> {
+fn headers<F: Frame + ?Sized>(frame: &F, packet: &ip::IpPacket) -> Option<(u64, u64)> {
     if packet.payload_len < COMMON_HEADER_LENGTH + CHUNK_HEADER_LENGTH {
-        return Ok(ChunkHead { kind: 0, flags: 0, length: 0 });
+        let header = frame.words::<8>(packet.payload_offset)?.word::<0>();
+        let checksum = frame.read(packet.payload_offset + 8)?;
+        return Some((header, u32::from_le_bytes(checksum).into()));
     }
-    let bytes = frame.read(packet.payload_offset + COMMON_HEADER_LENGTH);
-    let [kind, flags, l0, l1] = bytes.ok_or(DropReason::Truncated)?;
-    Ok(ChunkHead { kind, flags, length: u16::from_be_bytes([l0, l1]) })
+    let both = frame.words::<{ COMMON_HEADER_LENGTH + CHUNK_HEADER_LENGTH }>(packet.payload_offset)?;
+    Some((both.word::<0>(), both.word::<8>()))
 }
 
 pub(crate) const ETHER_TYPE_IPV4: u16 = 0x0800;

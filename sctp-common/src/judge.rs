@@ -4,18 +4,19 @@
 //! collections. In order:
 //!
 //! 1. [`decode`](crate::frame::decode) finds the SCTP packet in the frame;
-//! 2. [`admit`] lets packets to other ports go to the kernel;
-//! 3. [`find_claim`] looks up the verification tag, or applies the rules for packets out of the blue;
-//! 4. [`ChecksumPolicy::accept`] compares the CRC32c, which is computed only for packets that have an owner, or leaves that
+//! 2. [`find_association`] looks up the verification tag, if the packet is to a port of ours;
+//! 3. [`ChecksumPolicy::accept`] compares the CRC32c, which is computed only for packets that have an owner, or leaves that
 //!    to the owner;
-//! 5. the packet goes to its owner.
+//! 4. the packet goes to its owner.
 //!
-//! A packet that nobody owns may have to be answered: see [`Claim::Nobody`].
+//! A packet that no association claims by its tag takes a longer way: [`admit`] lets packets to other ports go to the kernel, and
+//! [`find_claim`] applies the rules for packets out of the blue. Who it finds gets the packet by steps 3 and 4; if it finds nobody, the
+//! packet may have to be answered: see [`Claim::Nobody`].
 
 #[cfg(test)]
 mod tests;
 
-use crate::frame::{ChunkHead, Decoded, Frame};
+use crate::frame::{Addresses, ChunkHead, Decoded, Frame};
 use crate::maps::{PeerEntry, PeerKey, PortEntry, TagEntry, TagKey, TagKind, policy};
 use crate::metadata::{Checksum, NO_SLOT};
 use crate::reply::Answer;
@@ -58,8 +59,10 @@ impl Owner {
         Self { reason, worker: worker as u16, slot, generation }
     }
 
+    /// `worker`, which is to look for the association itself.
     #[inline(always)]
-    const fn without_slot(reason: RedirectReason, worker: u16) -> Self {
+    #[must_use]
+    pub const fn without_slot(reason: RedirectReason, worker: u16) -> Self {
         Self { reason, worker, slot: NO_SLOT, generation: 0 }
     }
 }
@@ -81,23 +84,94 @@ pub enum Claim {
 /// [`PassReason::PortNotOwned`]; for port 0, which nobody can own, [`DropReason::PortZero`] if the destination address is
 /// ours.
 #[inline(always)]
-pub fn admit<T: Tables>(packet: &Decoded, tables: &T) -> Result<PortEntry, Verdict> {
+pub fn admit<T: Tables>(packet: &Decoded, addresses: &Addresses, tables: &T) -> Result<PortEntry, Verdict> {
     let port = tables.port(packet.destination_port);
     if port.is_owned() {
         return Ok(port);
     }
-    if packet.destination_port == 0 && tables.is_ours(&packet.destination) {
+    if packet.destination_port == 0 && tables.is_ours(&addresses.destination) {
         return Err(DropReason::PortZero.into());
     }
     Err(PassReason::PortNotOwned.into())
 }
 
-/// Finds out whose a packet to a port of ours is.
+/// The owner of the association whose verification tag a packet to a port of ours carries.
 ///
-/// The address is looked at only after the tag has missed: a tag of ours on a port of ours is proof enough, and whatever
-/// else comes to an address that is not ours is in transit and none of our business, sound or not.
+/// No address is looked at: a tag of ours on a port of ours is proof enough. `None` if the tag is nobody's, or the packet is one that no
+/// tag makes acceptable.
+#[inline(always)]
+pub fn find_association<T: Tables>(packet: &Decoded, tables: &T) -> Option<Owner> {
+    let (_, expected) = well_formed_and_tagged(packet).ok()?;
+    let key = TagKey::new(packet.destination_port, expected.of_association()?, packet.verification_tag);
+    Some(Owner::of(RedirectReason::Association, tables.tag(&key)?))
+}
+
+/// What [`find_claim`] finds, in one number, for a function that gives no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PackedClaim(pub u64);
+
+impl PackedClaim {
+    const OWNER: u64 = 1 << 62;
+    const NOBODY: u64 = 1 << 63;
+
+    /// Packs it. Owners that [`find_claim`] finds have no slot.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(found: Result<Claim, Verdict>) -> Self {
+        Self(match found {
+            Ok(Claim::Owner(Owner { reason, worker, .. })) => Self::OWNER | (reason as u64) << 16 | worker as u64,
+            Ok(Claim::Nobody(answer)) => Self::NOBODY | answer.pack(),
+            Err(verdict) => verdict.index() as u64,
+        })
+    }
+
+    /// The claim, or the verdict's index.
+    ///
+    /// # Errors
+    ///
+    /// The index of the verdict on a packet that nobody claims and nobody answers.
+    #[inline(always)]
+    pub const fn unpack(self) -> Result<Claim, u32> {
+        if self.0 & Self::OWNER != 0 {
+            let reason = RedirectReason::at((self.0 >> 16) as u16 as u32);
+            Ok(Claim::Owner(Owner::without_slot(reason, self.0 as u16)))
+        } else if self.0 & Self::NOBODY != 0 {
+            Ok(Claim::Nobody(Answer::unpack(self.0 & !Self::NOBODY)))
+        } else {
+            Err(self.0 as u32)
+        }
+    }
+}
+
+/// Who claims a packet: [`admit`], [`find_association`] and [`find_claim`] in one, for whoever need not be quick.
 ///
-/// `contents` walks the packet's chunks ([`Contents::of`]); it is called at most once, and only for packets out of the blue.
+/// # Errors
+///
+/// As theirs.
+pub fn claim<F, T>(
+    frame: &F,
+    packet: &Decoded,
+    addresses: &Addresses,
+    tables: &T,
+    steering: &Steering,
+) -> Result<Claim, Verdict>
+where
+    F: Frame + ?Sized,
+    T: Tables,
+{
+    let port = admit(packet, addresses, tables)?;
+    if let Some(owner) = find_association(packet, tables) {
+        return Ok(Claim::Owner(owner));
+    }
+    let contents = || Contents::of(frame, packet.sctp_offset.into(), packet.sctp_len.into());
+    find_claim(frame, packet, addresses, port, tables, steering, contents)
+}
+
+/// Finds out whose a packet to a port of ours is that no association [claims by its tag](find_association).
+///
+/// Whatever comes to an address that is not ours is in transit and none of our business, sound or not.
+///
+/// `contents` walks the packet's chunks ([`Contents::of`]); it is called at most once, and only for packets with more than one chunk.
 ///
 /// # Errors
 ///
@@ -106,6 +180,7 @@ pub fn admit<T: Tables>(packet: &Decoded, tables: &T) -> Result<PortEntry, Verdi
 pub fn find_claim<F, T>(
     frame: &F,
     packet: &Decoded,
+    addresses: &Addresses,
     port: PortEntry,
     tables: &T,
     steering: &Steering,
@@ -115,29 +190,23 @@ where
     F: Frame + ?Sized,
     T: Tables,
 {
-    let checked = well_formed_and_tagged(packet);
-    if let Ok((_, expected)) = checked
-        && let Some(kind) = expected.of_association()
-    {
-        let key = TagKey::new(packet.destination_port, kind, packet.verification_tag);
-        if let Some(entry) = tables.tag(&key) {
-            return Ok(Claim::Owner(Owner::of(RedirectReason::Association, entry)));
-        }
-    }
-    if !tables.is_ours(&packet.destination) {
-        let unicast = rules::is_unicast(&packet.destination);
+    if !tables.is_ours(&addresses.destination) {
+        let unicast = rules::is_unicast(&addresses.destination);
         return Err(if unicast { PassReason::Transit.into() } else { DropReason::NonUnicast.into() });
     }
-    let (first, _) = checked?;
-    match rules::out_of_the_blue(packet, first) {
+    let (first, _) = well_formed_and_tagged(packet)?;
+    match rules::out_of_the_blue(addresses, first) {
         OutOfTheBlue::Init if port.is_listening() => {
-            Ok(Claim::Owner(Owner::without_slot(RedirectReason::Init, spread(packet, steering))))
+            Ok(Claim::Owner(Owner::without_slot(RedirectReason::Init, spread(packet, addresses, steering))))
         }
-        OutOfTheBlue::Init => uninvited(frame, packet, first, tables),
+        OutOfTheBlue::Init => uninvited(frame, packet, addresses, first, tables),
         OutOfTheBlue::CookieEcho => {
             Ok(Claim::Owner(Owner::without_slot(RedirectReason::CookieEcho, steering.owner(packet.verification_tag))))
         }
-        OutOfTheBlue::Other => by_contents(packet, contents(), tables),
+        OutOfTheBlue::Other => {
+            let contents = Contents::of_only(first, packet.sctp_len.into()).unwrap_or_else(contents);
+            by_contents(packet, addresses, contents, tables)
+        }
         OutOfTheBlue::Silent(reason) => Err(reason.into()),
     }
 }
@@ -145,12 +214,18 @@ where
 /// An INIT to a port that nobody listens on: the peer of an association may send one, to restart it or because both ends
 /// begin at once (RFC 9260 §5.2.1, §5.2.2). Anybody else is refused, with the tag that the INIT names (§8.4, 3).
 #[inline(always)]
-fn uninvited<F, T>(frame: &F, packet: &Decoded, first: ChunkHead, tables: &T) -> Result<Claim, Verdict>
+fn uninvited<F, T>(
+    frame: &F,
+    packet: &Decoded,
+    addresses: &Addresses,
+    first: ChunkHead,
+    tables: &T,
+) -> Result<Claim, Verdict>
 where
     F: Frame + ?Sized,
     T: Tables,
 {
-    if let Some(PeerEntry { worker }) = tables.peer(&peer_key(packet)) {
+    if let Some(PeerEntry { worker }) = tables.peer(&peer_key(packet, addresses)) {
         return Ok(Claim::Owner(Owner::without_slot(RedirectReason::Init, worker as u16)));
     }
     if usize::from(first.length) < CHUNK_HEADER_LENGTH + INITIATE_TAG_LENGTH {
@@ -165,14 +240,19 @@ where
 
 /// A packet whose tag nobody has, judged by all its chunks.
 #[inline(always)]
-fn by_contents<T: Tables>(packet: &Decoded, contents: Contents, tables: &T) -> Result<Claim, Verdict> {
+fn by_contents<T: Tables>(
+    packet: &Decoded,
+    addresses: &Addresses,
+    contents: Contents,
+    tables: &T,
+) -> Result<Claim, Verdict> {
     let tag = packet.verification_tag;
     if contents.has_reflected_abort()
         && let Some(entry) = tables.tag(&TagKey::new(packet.destination_port, TagKind::Peer, tag))
     {
-        return Ok(Claim::Owner(Owner::of(RedirectReason::Association, entry)));
+        return Ok(Claim::Owner(Owner::without_slot(RedirectReason::Association, entry.worker as u16)));
     }
-    if let Some(PeerEntry { worker }) = tables.peer(&peer_key(packet)) {
+    if let Some(PeerEntry { worker }) = tables.peer(&peer_key(packet, addresses)) {
         // It is known which association the packet belongs to, so it is not out of the blue but discarded (§8.5), unless it is a
         // SHUTDOWN ACK and the association is only being set up (§8.5.1 E), which its worker knows.
         return if contents.has_shutdown_ack() {
@@ -266,13 +346,13 @@ fn well_formed_and_tagged(packet: &Decoded) -> Result<(ChunkHead, ExpectedTag), 
 }
 
 #[inline(always)]
-const fn peer_key(packet: &Decoded) -> PeerKey {
-    PeerKey::new(packet.source, packet.source_port, packet.destination_port)
+const fn peer_key(packet: &Decoded, addresses: &Addresses) -> PeerKey {
+    PeerKey::new(addresses.source, packet.source_port, packet.destination_port)
 }
 
 #[inline(always)]
-fn spread(packet: &Decoded, steering: &Steering) -> u16 {
-    let source = End { address: packet.source, port: packet.source_port };
-    let destination = End { address: packet.destination, port: packet.destination_port };
+fn spread(packet: &Decoded, addresses: &Addresses, steering: &Steering) -> u16 {
+    let source = End { address: addresses.source, port: packet.source_port };
+    let destination = End { address: addresses.destination, port: packet.destination_port };
     steering.spread(&source, &destination)
 }

@@ -228,7 +228,8 @@ mod tests {
             assert_eq!(read.checksum(), Checksum::Verified);
             assert_eq!((read.is_ipv4(), read.l3_offset(), read.ecn()), (ipv4, l3_offset, decoded.ecn));
             let located = read.locate(&frame).unwrap();
-            assert_eq!((located.source, located.destination), (decoded.source, decoded.destination));
+            let addresses = decoded.addresses(frame.as_slice()).unwrap();
+            assert_eq!((located.source, located.destination), (addresses.source, addresses.destination));
             assert_eq!(located.sctp.start, usize::from(decoded.sctp_offset));
             assert_eq!(located.sctp.len(), usize::from(decoded.sctp_len));
         }

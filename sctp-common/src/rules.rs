@@ -7,7 +7,7 @@
 #[cfg(test)]
 mod tests;
 
-use crate::frame::{ChunkHead, Decoded, Frame, MAX_SCTP_LENGTH};
+use crate::frame::{Addresses, ChunkHead, Decoded, Frame, MAX_SCTP_LENGTH};
 use crate::maps::TagKind;
 use crate::verdict::{AnswerReason, DropReason};
 use crate::wire::{
@@ -120,8 +120,8 @@ pub enum OutOfTheBlue {
 ///
 /// `first` must be [`well_formed`] and have passed [`expected_tag`], which has taken care of tag 0.
 #[inline(always)]
-pub fn out_of_the_blue(packet: &Decoded, first: ChunkHead) -> OutOfTheBlue {
-    if !is_unicast(&packet.source) || !is_unicast(&packet.destination) {
+pub fn out_of_the_blue(addresses: &Addresses, first: ChunkHead) -> OutOfTheBlue {
+    if !is_unicast(&addresses.source) || !is_unicast(&addresses.destination) {
         //= RFC 9260 §8.4: "If the OOTB packet is to or from a non-unicast address, a receiver SHOULD silently discard
         //= the packet."
         return OutOfTheBlue::Silent(DropReason::NonUnicast);
@@ -177,18 +177,35 @@ impl Contents {
             if usize::from(length) < CHUNK_HEADER_LENGTH || next + usize::from(length) > end {
                 break;
             }
-            found |= match kind {
-                chunk::ABORT if bits & flags::T != 0 => Self::ABORT | Self::REFLECTED_ABORT,
-                chunk::ABORT => Self::ABORT,
-                chunk::SHUTDOWN_ACK => Self::SHUTDOWN_ACK,
-                chunk::SHUTDOWN_COMPLETE => Self::SHUTDOWN_COMPLETE,
-                chunk::COOKIE_ACK => Self::COOKIE_ACK,
-                chunk::ERROR => Self::of_error(frame, next, length),
-                _ => 0,
-            };
+            found |=
+                if kind == chunk::ERROR { Self::of_error(frame, next, length) } else { Self::of_chunk(kind, bits) };
             next += padded(usize::from(length));
         }
         if next + CHUNK_HEADER_LENGTH > end { Self(found) } else { Self(found | Self::UNREADABLE) }
+    }
+
+    /// Those of an SCTP packet of `length` bytes, if `first`, which must be [`well_formed`], is the only chunk and says it all by its
+    /// header.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of_only(first: ChunkHead, length: usize) -> Option<Self> {
+        if first.kind == chunk::ERROR || COMMON_HEADER_LENGTH + padded(first.length as usize) != length {
+            return None;
+        }
+        Some(Self(Self::of_chunk(first.kind, first.flags)))
+    }
+
+    /// What a chunk other than ERROR counts as.
+    #[inline(always)]
+    const fn of_chunk(kind: u8, bits: u8) -> u32 {
+        match kind {
+            chunk::ABORT if bits & flags::T != 0 => Self::ABORT | Self::REFLECTED_ABORT,
+            chunk::ABORT => Self::ABORT,
+            chunk::SHUTDOWN_ACK => Self::SHUTDOWN_ACK,
+            chunk::SHUTDOWN_COMPLETE => Self::SHUTDOWN_COMPLETE,
+            chunk::COOKIE_ACK => Self::COOKIE_ACK,
+            _ => 0,
+        }
     }
 
     /// What the ERROR chunk of `length` bytes at `at` counts as: a COOKIE ACK if it tells of a stale cookie (§3.3.10.3). Only the

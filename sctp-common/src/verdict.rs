@@ -33,6 +33,21 @@ impl Verdict {
         }
     }
 
+    /// What is done with a packet whose verdict is counted at `index`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn action_at(index: u32) -> Action {
+        if index < REDIRECTS_FROM {
+            Action::Pass
+        } else if index < ANSWERS_FROM {
+            Action::Redirect
+        } else if index < DROPS_FROM {
+            Action::Answer
+        } else {
+            Action::Drop
+        }
+    }
+
     /// The verdict that is counted at `index`.
     #[must_use]
     pub fn from_index(index: u32) -> Option<Self> {
@@ -82,6 +97,19 @@ impl Verdict {
     }
 }
 
+/// What is done with a packet, without the reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// It is given to the kernel.
+    Pass,
+    /// It is redirected to a worker's socket.
+    Redirect,
+    /// It has been turned into its answer, which goes back.
+    Answer,
+    /// It is discarded.
+    Drop,
+}
+
 impl From<PassReason> for Verdict {
     #[inline(always)]
     fn from(reason: PassReason) -> Self {
@@ -114,7 +142,34 @@ const REDIRECTS_FROM: u32 = PassReason::ALL.len() as u32;
 const ANSWERS_FROM: u32 = REDIRECTS_FROM + RedirectReason::ALL.len() as u32;
 const DROPS_FROM: u32 = ANSWERS_FROM + AnswerReason::ALL.len() as u32;
 
+impl RedirectReason {
+    /// The reason that stands at `place` among [all](Self::ALL); for a place that none has, the last.
+    #[inline(always)]
+    #[must_use]
+    pub const fn at(place: u32) -> Self {
+        match place {
+            0 => Self::Association,
+            1 => Self::Init,
+            2 => Self::CookieEcho,
+            3 => Self::Icmp,
+            _ => Self::ShutdownAck,
+        }
+    }
+}
+
 impl AnswerReason {
+    /// The reason that stands at `place` among [all](Self::ALL); for a place that none has, the last.
+    #[inline(always)]
+    #[must_use]
+    pub const fn at(place: u32) -> Self {
+        match place {
+            0 => Self::Abort,
+            1 => Self::ShutdownComplete,
+            2 => Self::HeartbeatAck,
+            _ => Self::Refused,
+        }
+    }
+
     /// The reason to count where nothing is ever answered.
     #[inline(always)]
     #[must_use]
@@ -252,6 +307,27 @@ mod tests {
     fn an_index_leads_back_to_its_verdict() {
         assert!(Verdict::all().all(|verdict| Verdict::from_index(verdict.index()) == Some(verdict)));
         assert_eq!(Verdict::from_index(Verdict::COUNT), None);
+    }
+
+    #[test]
+    fn a_place_leads_back_to_its_reason() {
+        assert!((0..).zip(RedirectReason::ALL).all(|(place, reason)| RedirectReason::at(place) == *reason));
+        assert!((0..).zip(AnswerReason::ALL).all(|(place, reason)| AnswerReason::at(place) == *reason));
+    }
+
+    #[test]
+    fn an_index_tells_the_action() {
+        for verdict in Verdict::all() {
+            let expected = match verdict {
+                Verdict::Pass(_) => Action::Pass,
+                Verdict::Redirect(_) => Action::Redirect,
+                Verdict::Answer(_) => Action::Answer,
+                Verdict::Drop(_) => Action::Drop,
+            };
+            assert_eq!(Verdict::action_at(verdict.index()), expected);
+        }
+        // What no verdict has is not let through.
+        assert_eq!(Verdict::action_at(u32::MAX), Action::Drop);
     }
 
     #[test]

@@ -3,12 +3,13 @@
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::bpf_xdp_adjust_tail;
 use aya_ebpf::programs::XdpContext;
-use sctp_common::frame::{Decoded, ETHERNET_HEADER_LENGTH, Frame as _};
+use sctp_common::frame::{Addresses, Decoded, ETHERNET_HEADER_LENGTH, Frame as _};
 use sctp_common::reply::{self, Answer, IPV4_WORDS, IPV6_WORDS, SHORTEST_FRAME};
 use sctp_common::rules::Contents;
-use sctp_common::verdict::DropReason;
+use sctp_common::verdict::{DropReason, Verdict};
 
 use crate::packet::{self, Packet};
+use crate::{checksum, index, limit, settings};
 
 /// Which chunks `packet` has.
 #[inline(always)]
@@ -27,16 +28,33 @@ pub(crate) extern "C" fn sctp_contents(ctx: *mut xdp_md, at: u32, length: u32) -
     Contents::of(&frame, at as u16 as usize, length as u16 as usize).bits()
 }
 
+/// Answers a [packed](Decoded::pack) packet that nobody owns with a packed [`Answer`], if its checksum is right and there have not been
+/// too many answers, and gives the verdict's index.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn sctp_answer(ctx: *mut xdp_md, place: u64, header: u64, rest: u64, answer: u64) -> u32 {
+    index(give(&XdpContext::new(ctx), &Decoded::unpack([place, header, rest]), Answer::unpack(answer)))
+}
+
+#[inline(always)]
+fn give(ctx: &XdpContext, packet: &Decoded, answer: Answer) -> Result<Verdict, Verdict> {
+    settings::checksum_policy().verify(packet, || checksum::compute(ctx, packet))?;
+    let addresses = packet.addresses(&Packet::of(ctx)).ok_or(DropReason::NoAnswer)?;
+    limit::take(packet, &addresses)?;
+    send(ctx, packet, &addresses, answer)?;
+    Ok(answer.reason.into())
+}
+
 /// Makes the frame the answer to `packet`, which it held.
 #[inline(always)]
-pub(crate) fn send(ctx: &XdpContext, packet: &Decoded, answer: Answer) -> Result<(), DropReason> {
+fn send(ctx: &XdpContext, packet: &Decoded, addresses: &Addresses, answer: Answer) -> Result<(), DropReason> {
     let l3 = usize::from(packet.l3_offset);
     let frame = Packet::of(ctx);
-    let addresses = reply::ethernet(frame.read(0).ok_or(DropReason::NoAnswer)?).ok_or(DropReason::NonUnicast)?;
+    let ethernet = reply::ethernet(frame.read(0).ok_or(DropReason::NoAnswer)?).ok_or(DropReason::NonUnicast)?;
     let words = if packet.is_ipv4 { IPV4_WORDS } else { IPV6_WORDS };
     let end = cut(ctx, l3 + words * 4)?;
     let frame = Packet::of(ctx);
-    write(&frame, packet, answer, &addresses, l3 + words * 4..end).ok_or(DropReason::NoAnswer)
+    write(&frame, packet, addresses, answer, &ethernet, l3 + words * 4..end).ok_or(DropReason::NoAnswer)
 }
 
 /// Cuts the frame off after `length` bytes, or at [`SHORTEST_FRAME`] if that is more and the frame has as many. Gives the
@@ -56,16 +74,17 @@ fn cut(ctx: &XdpContext, length: usize) -> Result<usize, DropReason> {
 fn write(
     frame: &Packet,
     packet: &Decoded,
+    addresses: &Addresses,
     answer: Answer,
-    addresses: &[u8; 12],
+    ethernet: &[u8; 12],
     padding: core::ops::Range<usize>,
 ) -> Option<()> {
     let l3 = usize::from(packet.l3_offset);
-    frame.write(0, &packet::words(addresses))?;
+    frame.write(0, &packet::words(ethernet))?;
     if packet.is_ipv4 {
-        frame.write(l3, &reply::ipv4(packet, answer))?;
+        frame.write(l3, &reply::ipv4(packet, addresses, answer))?;
     } else {
-        frame.write(l3, &reply::ipv6(packet, answer))?;
+        frame.write(l3, &reply::ipv6(packet, addresses, answer))?;
     }
     let mut at = padding.start;
     for _ in 0..MAX_PADDING / 2 {

@@ -1,49 +1,55 @@
 //! HEARTBEATs of live associations, answered without waking their workers (RFC 9260 §8.3).
 
-use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
+use aya_ebpf::bindings::{BPF_F_NO_PREALLOC, xdp_md};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::HashMap;
 use aya_ebpf::programs::XdpContext;
-use sctp_common::frame::{Decoded, Frame as _};
-use sctp_common::judge::Owner;
-use sctp_common::maps::{HeartbeatEntry, HeartbeatKey, policy};
+use sctp_common::frame::{Addresses, Decoded, Frame as _};
+use sctp_common::maps::{HeartbeatEntry, HeartbeatKey};
 use sctp_common::reply;
-use sctp_common::verdict::{AnswerReason, DropReason, RedirectReason, Verdict};
+use sctp_common::verdict::{AnswerReason, DropReason, Verdict};
 
 use crate::packet::{self, Packet};
-use crate::{checksum, settings};
+use crate::{checksum, index, settings};
 
 /// As many as tags, unless userspace sets another size.
 #[map]
 static HEARTBEATS: HashMap<HeartbeatKey, HeartbeatEntry> = HashMap::with_max_entries(1 << 16, BPF_F_NO_PREALLOC);
 
-/// Answers `packet`, which `owner` has, if it is a HEARTBEAT that userspace wants answered here. `None` if it is not.
+/// What [`sctp_heartbeat`] gives for a packet that goes to its association instead: no verdict's index.
+pub(crate) const NOT_ANSWERED: u32 = u32::MAX;
+
+/// Answers a [packed](Decoded::pack) packet, a [plain](reply::is_plain_heartbeat) HEARTBEAT with a tag of ours, if userspace wants it
+/// answered here, and gives the verdict's index.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn sctp_heartbeat(ctx: *mut xdp_md, place: u64, header: u64, rest: u64) -> u32 {
+    answer(&XdpContext::new(ctx), &Decoded::unpack([place, header, rest])).map_or(NOT_ANSWERED, index)
+}
+
 #[inline(always)]
-pub(crate) fn answer(ctx: &XdpContext, packet: &Decoded, owner: &Owner) -> Option<Result<Verdict, Verdict>> {
-    if settings::policy() & policy::ANSWER_HEARTBEATS == 0 || !reply::is_plain_heartbeat(packet) {
-        return None;
-    }
-    if !matches!(owner.reason, RedirectReason::Association) {
-        return None;
-    }
-    let key = HeartbeatKey::new(packet.source, packet.verification_tag, packet.source_port, packet.destination_port);
+fn answer(ctx: &XdpContext, packet: &Decoded) -> Option<Result<Verdict, Verdict>> {
+    let frame = Packet::of(ctx);
+    let addresses = packet.addresses(&frame)?;
+    let key = HeartbeatKey::new(addresses.source, packet.verification_tag, packet.source_port, packet.destination_port);
     let entry = HEARTBEATS.get_ptr_mut(key)?;
-    let addresses = reply::ethernet(Packet::of(ctx).read(0)?)?;
-    Some(acknowledge(ctx, packet, entry, &addresses))
+    let ethernet = reply::ethernet(frame.read(0)?)?;
+    Some(acknowledge(ctx, packet, &addresses, entry, &ethernet))
 }
 
 #[inline(always)]
 fn acknowledge(
     ctx: &XdpContext,
     packet: &Decoded,
+    addresses: &Addresses,
     entry: *mut HeartbeatEntry,
-    addresses: &[u8; 12],
+    ethernet: &[u8; 12],
 ) -> Result<Verdict, Verdict> {
     settings::checksum_policy().verify(packet, || checksum::compute(ctx, packet))?;
     // SAFETY: the entry is not freed before the program has run (RCU). Userspace writes entries as a whole, and only such as it has
     // not written before; the tag in them never changes.
     let peer_tag = unsafe { (*entry).peer_tag };
-    write(&Packet::of(ctx), packet, peer_tag, addresses).ok_or(DropReason::NoAnswer)?;
+    write(&Packet::of(ctx), packet, addresses, peer_tag, ethernet).ok_or(DropReason::NoAnswer)?;
     let crc = checksum::compute(ctx, packet).ok_or(DropReason::NoAnswer)?;
     let at = usize::from(packet.sctp_offset) + 8;
     // The checksum goes least significant byte first.
@@ -54,14 +60,14 @@ fn acknowledge(
 }
 
 #[inline(always)]
-fn write(frame: &Packet, packet: &Decoded, peer_tag: u32, addresses: &[u8; 12]) -> Option<()> {
+fn write(frame: &Packet, packet: &Decoded, addresses: &Addresses, peer_tag: u32, ethernet: &[u8; 12]) -> Option<()> {
     let l3 = usize::from(packet.l3_offset);
     let length = usize::from(packet.sctp_len);
-    frame.write(0, &packet::words(addresses))?;
+    frame.write(0, &packet::words(ethernet))?;
     if packet.is_ipv4 {
-        frame.write(l3, &reply::ipv4_header(packet, length))?;
+        frame.write(l3, &reply::ipv4_header(addresses, length))?;
     } else {
-        frame.write(l3, &reply::ipv6_header(packet, length))?;
+        frame.write(l3, &reply::ipv6_header(addresses, length))?;
     }
     frame.write(usize::from(packet.sctp_offset), &reply::heartbeat_ack(packet, peer_tag))
 }

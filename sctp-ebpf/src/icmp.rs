@@ -8,16 +8,16 @@ use sctp_common::verdict::{PassReason, Verdict};
 
 use crate::packet::Packet;
 use crate::tables::Maps;
-use crate::{conclude, redirect};
+use crate::{index, redirect};
 
-/// Decides the fate of a frame with an ICMP or ICMPv6 message.
+/// Decides the fate of a frame with an ICMP or ICMPv6 message and gives the verdict's index.
 ///
 /// It is a global function for the same reason as [`sctp_checksum`](crate::checksum::sctp_checksum), and so that the program's stack need
 /// not have room for both kinds of packet.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn sctp_icmp(ctx: *mut xdp_md) -> u32 {
-    conclude(judge(&XdpContext::new(ctx)))
+    index(judge(&XdpContext::new(ctx)))
 }
 
 #[inline(always)]

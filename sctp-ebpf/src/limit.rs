@@ -6,7 +6,7 @@
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{LruPerCpuHashMap, PerCpuArray};
-use sctp_common::frame::Decoded;
+use sctp_common::frame::{Addresses, Decoded};
 use sctp_common::limit::source_prefix;
 use sctp_common::verdict::DropReason;
 
@@ -27,7 +27,7 @@ const PREFIXES: u32 = 4096;
 ///
 /// The CPU's is looked at first, so that a flood from everywhere does not cost an entry in the map for each packet.
 #[inline(always)]
-pub(crate) fn take(packet: &Decoded) -> Result<(), DropReason> {
+pub(crate) fn take(packet: &Decoded, addresses: &Addresses) -> Result<(), DropReason> {
     // SAFETY: the helper has no preconditions.
     let now = unsafe { bpf_ktime_get_ns() };
     let ours = ANSWERED.get_ptr_mut(0).ok_or(DropReason::AnswerRate)?;
@@ -35,7 +35,7 @@ pub(crate) fn take(packet: &Decoded) -> Result<(), DropReason> {
     // CPU do not interrupt each other.
     let ours = unsafe { &mut *ours };
     let spent = settings::answers_per_cpu().take(*ours, now).ok_or(DropReason::AnswerRate)?;
-    take_of_prefix(source_prefix(&packet.source, packet.is_ipv4), now)?;
+    take_of_prefix(source_prefix(&addresses.source, packet.is_ipv4), now)?;
     *ours = spent;
     Ok(())
 }

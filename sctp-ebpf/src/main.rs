@@ -1,6 +1,6 @@
 //! The XDP program: one verdict for every frame that a NIC queue delivers.
 //!
-//! [`judge`] is the list of its steps. What the steps decide by is in `sctp_common` and runs in userspace too; what is
+//! [`judge`] is the list of its steps, and [`unclaimed`] that for packets with no tag of ours. What the steps decide by is in `sctp_common` and runs in userspace too; what is
 //! here binds it to packet memory ([`packet`]), to the maps ([`tables`]) and to the helpers that only a program in the
 //! kernel has ([`redirect`], [`answer`]).
 //!
@@ -23,14 +23,17 @@ mod redirect;
 mod report;
 mod settings;
 mod tables;
+mod unclaimed;
 
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_REDIRECT, XDP_TX};
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use sctp_common::frame::{Decoded, decode};
-use sctp_common::judge::{Claim, admit, find_claim, leave_fragments};
+use sctp_common::judge::{Claim, Owner, PackedClaim, Tables as _, find_association};
+use sctp_common::maps::policy;
 use sctp_common::metadata::RxMetadata;
-use sctp_common::verdict::{PassReason, Verdict};
+use sctp_common::reply::is_plain_heartbeat;
+use sctp_common::verdict::{Action, PassReason, Verdict};
 
 use crate::packet::Packet;
 use crate::tables::Maps;
@@ -38,49 +41,67 @@ use crate::tables::Maps;
 /// Entry point of the program.
 #[xdp]
 pub(crate) fn sctp_xdp(ctx: XdpContext) -> u32 {
-    match decode(&Packet::of(&ctx)) {
-        Ok(packet) => conclude(judge(&ctx, &packet::any(packet))),
+    conclude(match decode(&Packet::of(&ctx)) {
+        Ok(packet) => judge(&ctx, &packet::any(packet)),
         Err(Verdict::Pass(PassReason::Icmp)) => icmp::sctp_icmp(ctx.ctx),
-        Err(verdict) => conclude(Err(verdict)),
-    }
+        Err(verdict) => verdict.index(),
+    })
 }
 
-/// Decides an SCTP packet's fate, step by step. A step that settles it ends the walk with its verdict.
+/// Decides an SCTP packet's fate, step by step: the short way of packets that carry a tag of ours. Gives the verdict's index.
+///
+/// All other ways are global functions, for the reasons that [`sctp_checksum`](checksum::sctp_checksum) has and because none of them needs
+/// room on the stack beside the others. A packet goes to them in three registers.
 #[inline(always)]
-fn judge(ctx: &XdpContext, packet: &Decoded) -> Result<Verdict, Verdict> {
-    let frame = Packet::of(ctx);
-    let port = admit(packet, &Maps)?;
-    let contents = || answer::contents(ctx, packet);
-    let claim = find_claim(&frame, packet, port, &Maps, &settings::steering(), contents)
-        .map_err(|verdict| leave_fragments(verdict, settings::policy()))?;
-    match claim {
-        Claim::Owner(owner) => {
-            if let Some(judged) = heartbeat::answer(ctx, packet, &owner) {
-                return judged;
-            }
-            let checksum = settings::checksum_policy().accept(packet, || checksum::compute(ctx, packet))?;
-            redirect::to_owner::<true>(ctx, &RxMetadata::new(packet, checksum, owner.slot, owner.generation), &owner)
-        }
-        Claim::Nobody(answer) if settings::is_silent() => Err(answer.reason.unanswered().into()),
-        Claim::Nobody(answer) => {
-            settings::checksum_policy().verify(packet, || checksum::compute(ctx, packet))?;
-            limit::take(packet)?;
-            answer::send(ctx, packet, answer)?;
-            Ok(answer.reason.into())
+fn judge(ctx: &XdpContext, packet: &Decoded) -> u32 {
+    if !Maps.port(packet.destination_port).is_owned() && packet.destination_port != 0 {
+        return Verdict::from(PassReason::PortNotOwned).index();
+    }
+    let [place, header, rest] = packet.pack();
+    let Some(owner) = find_association(packet, &Maps) else {
+        return match PackedClaim(unclaimed::sctp_unclaimed(ctx.ctx, place, header, rest)).unpack() {
+            Ok(Claim::Owner(owner)) => deliver(ctx, packet, &owner),
+            Ok(Claim::Nobody(answer)) => answer::sctp_answer(ctx.ctx, place, header, rest, answer.pack()),
+            Err(index) => index,
+        };
+    };
+    if settings::policy() & policy::ANSWER_HEARTBEATS != 0 && is_plain_heartbeat(packet) {
+        let answered = heartbeat::sctp_heartbeat(ctx.ctx, place, header, rest);
+        if answered != heartbeat::NOT_ANSWERED {
+            return answered;
         }
     }
+    deliver(ctx, packet, &owner)
+}
+
+/// Gives the frame with `packet` to `owner`, if its checksum is not wrong.
+#[inline(always)]
+fn deliver(ctx: &XdpContext, packet: &Decoded, owner: &Owner) -> u32 {
+    index(
+        settings::checksum_policy().accept(packet, || checksum::compute(ctx, packet)).map_err(Verdict::from).and_then(
+            |checksum| {
+                let metadata = RxMetadata::new(packet, checksum, owner.slot, owner.generation);
+                redirect::to_owner::<true>(ctx, &metadata, owner)
+            },
+        ),
+    )
+}
+
+/// The index of a verdict, in which functions tell it to one another.
+#[inline(always)]
+fn index(judged: Result<Verdict, Verdict>) -> u32 {
+    judged.unwrap_or_else(|verdict| verdict).index()
 }
 
 /// Counts the verdict and says it in the kernel's words.
 #[inline(always)]
-fn conclude(judged: Result<Verdict, Verdict>) -> u32 {
-    let verdict = judged.unwrap_or_else(|verdict| verdict);
-    count::add(verdict);
-    match verdict {
-        Verdict::Pass(_) => XDP_PASS,
-        Verdict::Drop(_) => XDP_DROP,
-        Verdict::Redirect(_) => XDP_REDIRECT,
-        Verdict::Answer(_) => XDP_TX,
+fn conclude(index: u32) -> u32 {
+    count::add(index);
+    match Verdict::action_at(index) {
+        Action::Pass => XDP_PASS,
+        Action::Drop => XDP_DROP,
+        Action::Redirect => XDP_REDIRECT,
+        Action::Answer => XDP_TX,
     }
 }
 

@@ -1,6 +1,6 @@
 //! IPv4 and IPv6 headers, up to the first byte of what they carry.
 
-use super::{Frame, ipv4_mapped};
+use super::{Frame, Words as _};
 use crate::icmp::{ICMP, ICMPV6};
 use crate::verdict::{DropReason, PassReason, Verdict};
 use crate::wire::IPPROTO_SCTP;
@@ -11,8 +11,6 @@ pub(super) const MAX_EXTENSION_HEADERS: usize = 6;
 
 /// An IP packet that carries SCTP.
 pub(super) struct IpPacket {
-    pub(super) source: [u8; 16],
-    pub(super) destination: [u8; 16],
     pub(super) is_ipv4: bool,
     pub(super) ecn: u8,
     pub(super) fragment: bool,
@@ -43,58 +41,55 @@ pub(super) struct IpPacket {
 /// ```
 #[inline(always)]
 pub(super) fn ipv4<F: Frame + ?Sized>(frame: &F, at: usize) -> Result<IpPacket, Verdict> {
-    let header: [u8; 20] = frame.read(at).ok_or(PassReason::NotSctp)?;
-    let [version_ihl, traffic, l0, l1, _, _, f0, f1, _, protocol, _, _, s0, s1, s2, s3, d0, d1, d2, d3] = header;
+    // In three words, the first byte of each the least significant, and the last one half: single bytes would be stored and gathered again.
+    let header = frame.words::<IPV4_HEADER_LENGTH>(at).ok_or(PassReason::NotSctp)?;
+    let (start, middle, end) = (header.word::<0>(), header.word::<8>(), header.word::<12>() >> 32);
+    let protocol = (middle >> 8) as u8;
     if protocol != IPPROTO_SCTP {
         return Err(if protocol == ICMP { PassReason::Icmp } else { PassReason::NotSctp }.into());
     }
-    if version_ihl >> 4 != 4 {
+    if start as u8 >> 4 != 4 {
         return Err(DropReason::IpVersion.into());
     }
-    let header_len = usize::from(version_ihl & 0x0f) * 4;
-    if header_len < header.len() {
+    let header_len = usize::from(start as u8 & 0x0f) * 4;
+    if header_len < IPV4_HEADER_LENGTH {
         return Err(DropReason::IpHeaderLength.into());
     }
-    let total_len = usize::from(u16::from_be_bytes([l0, l1]));
+    let total_len = usize::from(((start >> 16) as u16).swap_bytes());
     if total_len < header_len {
         return Err(DropReason::IpLength.into());
     }
     if at + total_len > frame.len() {
         return Err(DropReason::Truncated.into());
     }
-    if header_sum(frame, at, &header, header_len).ok_or(DropReason::Truncated)? != 0xffff {
+    let fixed = (start & 0xffff_ffff) + (start >> 32) + (middle & 0xffff_ffff) + (middle >> 32) + end;
+    if header_sum(frame, at, fixed, header_len).ok_or(DropReason::Truncated)? != 0xffff {
         return Err(DropReason::IpChecksum.into());
     }
-    let fragment = u16::from_be_bytes([f0, f1]);
+    let fragment = ((start >> 48) as u16).swap_bytes();
     if fragment & 0x1fff != 0 {
         return Err(PassReason::LaterFragment.into());
     }
     Ok(IpPacket {
-        source: ipv4_mapped([s0, s1, s2, s3]),
-        destination: ipv4_mapped([d0, d1, d2, d3]),
         is_ipv4: true,
-        ecn: traffic & 3,
+        ecn: (start >> 8) as u8 & 3,
         fragment: fragment & 0x2000 != 0,
         payload_offset: at + header_len,
         payload_len: total_len - header_len,
     })
 }
 
-/// The ones'-complement sum over the header (RFC 1071): 0xffff if its checksum is right. Words are added in host byte order,
-/// which changes the sum's byte order but not whether it is all ones.
+/// The ones'-complement sum over the header (RFC 1071), `fixed` being that over the words before its options: 0xffff if its checksum is
+/// right. Words are added least significant byte first, which changes the sum's byte order but not whether it is all ones.
 #[inline(always)]
-fn header_sum<F: Frame + ?Sized>(frame: &F, at: usize, fixed: &[u8; 20], header_len: usize) -> Option<u32> {
-    let (words, _) = fixed.as_chunks::<4>();
-    let mut sum = 0;
-    for word in words {
-        sum += u64::from(u32::from_ne_bytes(*word));
-    }
-    let mut option = fixed.len();
+fn header_sum<F: Frame + ?Sized>(frame: &F, at: usize, fixed: u64, header_len: usize) -> Option<u32> {
+    let mut sum = fixed;
+    let mut option = IPV4_HEADER_LENGTH;
     for _ in 0..10 {
         if option >= header_len {
             break;
         }
-        sum += u64::from(u32::from_ne_bytes(frame.read(at + option)?));
+        sum += u64::from(u32::from_le_bytes(frame.read(at + option)?));
         option += 4;
     }
     // At most 15 words of 32 bits: the first fold leaves at most 33 bits, the next ones 17 and 16.
@@ -122,14 +117,15 @@ fn header_sum<F: Frame + ?Sized>(frame: &F, at: usize, fixed: &[u8; 20], header_
 /// ```
 #[inline(always)]
 pub(super) fn ipv6<F: Frame + ?Sized>(frame: &F, at: usize) -> Result<IpPacket, Verdict> {
-    let [v0, v1, _, _, l0, l1, next_header, _]: [u8; 8] = frame.read(at).ok_or(PassReason::NotSctp)?;
-    let chain = extension_headers(frame, next_header, at + 40)?;
-    if v0 >> 4 != 6 {
+    let start = frame.words::<8>(at).ok_or(PassReason::NotSctp)?.word::<0>();
+    let chain = extension_headers(frame, (start >> 48) as u8, at + 40)?;
+    if start as u8 >> 4 != 6 {
         return Err(DropReason::IpVersion.into());
     }
-    let source = frame.read(at + 8).ok_or(DropReason::Truncated)?;
-    let destination = frame.read(at + 24).ok_or(DropReason::Truncated)?;
-    let end = at + 40 + usize::from(u16::from_be_bytes([l0, l1]));
+    if at + 40 > frame.len() {
+        return Err(DropReason::Truncated.into());
+    }
+    let end = at + 40 + usize::from(((start >> 32) as u16).swap_bytes());
     if end > frame.len() {
         return Err(DropReason::Truncated.into());
     }
@@ -137,10 +133,8 @@ pub(super) fn ipv6<F: Frame + ?Sized>(frame: &F, at: usize) -> Result<IpPacket, 
         return Err(DropReason::IpLength.into());
     }
     Ok(IpPacket {
-        source,
-        destination,
         is_ipv4: false,
-        ecn: (v1 >> 4) & 3,
+        ecn: (start >> 12) as u8 & 3,
         fragment: chain.fragment,
         payload_offset: chain.end,
         payload_len: end - chain.end,
@@ -184,6 +178,9 @@ fn extension_headers<F: Frame + ?Sized>(frame: &F, first: u8, at: usize) -> Resu
     }
     Err(PassReason::ExtensionHeaders.into())
 }
+
+/// Bytes of an IPv4 header without options.
+const IPV4_HEADER_LENGTH: usize = 20;
 
 const HOP_BY_HOP: u8 = 0;
 const ROUTING: u8 = 43;

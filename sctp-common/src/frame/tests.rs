@@ -31,8 +31,9 @@ fn changed(change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
 fn all_fields_over_ipv4() {
     let decoded = decode(samples::ipv4().as_slice()).unwrap();
     assert_eq!((decoded.l3_offset, decoded.sctp_offset, decoded.sctp_len), (14, 34, 32));
-    assert_eq!(decoded.source, ipv4_mapped([10, 0, 0, 1]));
-    assert_eq!(decoded.destination, ipv4_mapped([10, 0, 0, 2]));
+    let addresses = decoded.addresses(samples::ipv4().as_slice()).unwrap();
+    assert_eq!(addresses.source, ipv4_mapped([10, 0, 0, 1]));
+    assert_eq!(addresses.destination, ipv4_mapped([10, 0, 0, 2]));
     assert!(decoded.is_ipv4 && !decoded.fragment);
     assert_eq!(decoded.ecn, 2);
     assert_eq!((decoded.source_port, decoded.destination_port), (5001, 38412));
@@ -45,10 +46,21 @@ fn all_fields_over_ipv4() {
 fn all_fields_over_ipv6() {
     let decoded = decode(samples::ipv6().as_slice()).unwrap();
     assert_eq!((decoded.l3_offset, decoded.sctp_offset, decoded.sctp_len), (14, 54, 32));
-    assert_eq!((decoded.source[0], decoded.source[15], decoded.destination[15]), (0xfd, 1, 2));
+    let Addresses { source, destination } = decoded.addresses(samples::ipv6().as_slice()).unwrap();
+    assert_eq!((source[0], source[15], destination[0], destination[15]), (0xfd, 1, 0xfd, 2));
     assert!(!decoded.is_ipv4 && !decoded.fragment);
     assert_eq!(decoded.ecn, 3);
     assert_eq!(decoded.verification_tag, 0x1234_5678);
+}
+
+#[test]
+fn a_packet_fits_three_numbers() {
+    for frame in [samples::ipv4(), samples::ipv6(), samples::qinq()] {
+        let decoded = decode(frame.as_slice()).unwrap();
+        for packet in [decoded, Decoded { fragment: true, sctp_len: 0xfffe, checksum: 0xfedc_ba98, ..decoded }] {
+            assert_eq!(Decoded::unpack(packet.pack()), packet);
+        }
+    }
 }
 
 #[test]

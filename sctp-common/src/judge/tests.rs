@@ -80,14 +80,22 @@ fn of_the_peer(packet: &mut Decoded) {
     packet.source_port = BOUND;
 }
 
-/// Steps 1 to 3 on `frame`, its decoded packet changed by `change` after step 1.
+/// Who claims the packet in `frame`, which `change` has changed after it was decoded.
 fn claim_of(frame: &[u8], change: impl FnOnce(&mut Decoded)) -> Result<Claim, Verdict> {
     let mut packet = decode(frame)?;
     change(&mut packet);
-    let tables = collections();
-    let port = admit(&packet, &tables)?;
-    let contents = || Contents::of(frame, packet.sctp_offset.into(), packet.sctp_len.into());
-    find_claim(frame, &packet, port, &tables, &STEERING, contents)
+    claim(frame, &packet, &packet.addresses(frame).unwrap(), &collections(), &STEERING)
+}
+
+/// Who has the packet in `frame` if it goes between other addresses, where `change` names one.
+fn owner_between(frame: &[u8], change: impl FnOnce(&mut Addresses)) -> Result<Owner, Verdict> {
+    let packet = decode(frame)?;
+    let mut addresses = packet.addresses(frame).unwrap();
+    change(&mut addresses);
+    match claim(frame, &packet, &addresses, &collections(), &STEERING)? {
+        Claim::Owner(owner) => Ok(owner),
+        Claim::Nobody(answer) => panic!("nobody's, {answer:?}"),
+    }
 }
 
 /// The same for packets that have an owner or a verdict.
@@ -118,8 +126,8 @@ fn judged(port: u16, tag: u32, kind: u8, flags: u8) -> Result<Owner, Verdict> {
     owner_of(&packet(port, tag, kind, flags), |_| {})
 }
 
-fn elsewhere(packet: &mut Decoded) {
-    packet.destination = ipv4_mapped([10, 9, 9, 9]);
+fn elsewhere(addresses: &mut Addresses) {
+    addresses.destination = ipv4_mapped([10, 9, 9, 9]);
 }
 
 const OF_THE_ASSOCIATION: Result<Owner, Verdict> =
@@ -133,7 +141,7 @@ fn other_ports_are_the_kernels() {
 #[test]
 fn port_zero_at_our_address_is_nobodys() {
     assert_eq!(judged(0, TAG, chunk::DATA, 0), Err(DropReason::PortZero.into()));
-    let transit = owner_of(&packet(0, TAG, chunk::DATA, 0), elsewhere);
+    let transit = owner_between(&packet(0, TAG, chunk::DATA, 0), elsewhere);
     assert_eq!(transit, Err(PassReason::PortNotOwned.into()));
     let from_zero = owner_of(&packet(LISTENING, TAG, chunk::DATA, 0), |packet| packet.source_port = 0);
     assert_eq!(from_zero, Err(DropReason::PortZero.into()));
@@ -144,7 +152,7 @@ fn a_known_tag_leads_to_its_association() {
     assert_eq!(judged(LISTENING, TAG, chunk::DATA, 0), OF_THE_ASSOCIATION);
     assert_eq!(judged(LISTENING, TAG, chunk::COOKIE_ECHO, 0), OF_THE_ASSOCIATION);
     assert_eq!(judged(LISTENING, TAG, chunk::ABORT, 0), OF_THE_ASSOCIATION);
-    assert_eq!(owner_of(&packet(LISTENING, TAG, chunk::SACK, 0), elsewhere), OF_THE_ASSOCIATION);
+    assert_eq!(owner_between(&packet(LISTENING, TAG, chunk::SACK, 0), elsewhere), OF_THE_ASSOCIATION);
 }
 
 #[test]
@@ -212,8 +220,10 @@ fn a_shutdown_ack_of_an_associations_peer_goes_to_its_worker() {
 #[test]
 fn an_abort_behind_another_chunk_may_reflect_the_tag() {
     let behind = |tag, flags| with_chunks(LISTENING, tag, &[chunk::SACK, 0, 0, 4, chunk::ABORT, flags, 0, 4]);
-    assert_eq!(owner_of(&behind(PEER_TAG, flags::T), |_| {}), OF_THE_ASSOCIATION);
-    assert_eq!(owner_of(&behind(PEER_TAG, flags::T), of_the_peer), OF_THE_ASSOCIATION);
+    // Its worker finds the association by the tag.
+    let workers = Ok(Owner::without_slot(RedirectReason::Association, 2));
+    assert_eq!(owner_of(&behind(PEER_TAG, flags::T), |_| {}), workers);
+    assert_eq!(owner_of(&behind(PEER_TAG, flags::T), of_the_peer), workers);
     assert_eq!(owner_of(&behind(TAG, 0), |_| {}), OF_THE_ASSOCIATION);
     assert_eq!(owner_of(&behind(PEER_TAG, 0), |_| {}), Err(DropReason::OotbAbort.into()));
     assert_eq!(owner_of(&behind(1, flags::T), |_| {}), Err(DropReason::OotbAbort.into()));
@@ -238,7 +248,7 @@ fn out_of_the_blue_is_answered_or_dropped_by_rule() {
     assert_eq!(answered(LISTENING, 2, chunk::SHUTDOWN_ACK, 0), Some(complete));
     assert_eq!(judged(LISTENING, 1, chunk::COOKIE_ACK, 0), Err(DropReason::OotbCookieAck.into()));
     let source = ipv4_mapped([224, 0, 0, 1]);
-    let from_group = owner_of(&packet(LISTENING, 0, chunk::INIT, 0), |packet| packet.source = source);
+    let from_group = owner_between(&packet(LISTENING, 0, chunk::INIT, 0), |addresses| addresses.source = source);
     assert_eq!(from_group, Err(DropReason::NonUnicast.into()));
 }
 
@@ -246,10 +256,10 @@ fn out_of_the_blue_is_answered_or_dropped_by_rule() {
 fn damage_is_judged_only_if_it_is_for_us() {
     let frame = packet(LISTENING, 0, chunk::DATA, 0);
     assert_eq!(owner_of(&frame, |_| {}), Err(DropReason::ZeroTag.into()));
-    assert_eq!(owner_of(&frame, elsewhere), Err(PassReason::Transit.into()));
+    assert_eq!(owner_between(&frame, elsewhere), Err(PassReason::Transit.into()));
     assert_eq!(owner_of(&frame, |packet| packet.fragment = true), Err(DropReason::Fragment.into()));
     let group = ipv4_mapped([224, 0, 0, 1]);
-    assert_eq!(owner_of(&frame, |packet| packet.destination = group), Err(DropReason::NonUnicast.into()));
+    assert_eq!(owner_between(&frame, |addresses| addresses.destination = group), Err(DropReason::NonUnicast.into()));
 }
 
 #[test]
@@ -298,4 +308,21 @@ fn longer_packets_are_left_to_whoever_receives_them() {
 fn the_policy_is_what_the_globals_say() {
     assert_eq!(ChecksumPolicy::from_globals(0, u32::MAX), STRICT);
     assert_eq!(ChecksumPolicy::from_globals(policy::TRUSTED_LINK | policy::WITHOUT_METADATA, u32::MAX), TRUSTING);
+}
+
+#[test]
+fn what_is_found_fits_a_number() {
+    for reason in RedirectReason::ALL {
+        for worker in [0, 7, u16::MAX] {
+            let claim = Claim::Owner(Owner::without_slot(*reason, worker));
+            assert_eq!(PackedClaim::new(Ok(claim)).unpack(), Ok(claim));
+        }
+    }
+    for reason in AnswerReason::ALL {
+        let claim = Claim::Nobody(Answer { reason: *reason, tag: u32::MAX });
+        assert_eq!(PackedClaim::new(Ok(claim)).unpack(), Ok(claim));
+    }
+    for verdict in Verdict::all() {
+        assert_eq!(PackedClaim::new(Err(verdict)).unpack(), Err(verdict.index()));
+    }
 }

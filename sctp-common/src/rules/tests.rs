@@ -131,8 +131,8 @@ fn an_association_has_a_tag_of_either_kind() {
 }
 
 fn blue(chunks: &[u8]) -> OutOfTheBlue {
-    let (_, packet) = decoded(chunks);
-    out_of_the_blue(&packet, well_formed(&packet).unwrap())
+    let (frame, packet) = decoded(chunks);
+    out_of_the_blue(&packet.addresses(frame.as_slice()).unwrap(), well_formed(&packet).unwrap())
 }
 
 /// §8.4, 1.
@@ -140,14 +140,15 @@ fn blue(chunks: &[u8]) -> OutOfTheBlue {
 //= packet."
 #[test]
 fn out_of_the_blue_from_or_to_what_is_not_one_host() {
-    let (_, sound) = decoded(&[chunk::INIT, 0, 0, 4]);
+    let (frame, packet) = decoded(&[chunk::INIT, 0, 0, 4]);
+    let sound = packet.addresses(frame.as_slice()).unwrap();
     let first = head(chunk::INIT, 0, 4);
     let mut multicast = [0; 16];
     multicast[0] = 0xff;
     for address in [ipv4_mapped([224, 0, 0, 1]), ipv4_mapped([255; 4]), ipv4_mapped([0; 4]), multicast, [0; 16]] {
-        for packet in [Decoded { source: address, ..sound }, Decoded { destination: address, ..sound }] {
+        for addresses in [Addresses { source: address, ..sound }, Addresses { destination: address, ..sound }] {
             let expected = OutOfTheBlue::Silent(DropReason::NonUnicast);
-            assert_eq!(out_of_the_blue(&packet, first), expected);
+            assert_eq!(out_of_the_blue(&addresses, first), expected);
         }
     }
 }

@@ -236,8 +236,9 @@ mod tests {
             let frame = frame(source, destination, dscp, payload, Ecn::from_bits(ecn));
             let decoded = decode(&frame[..]).expect("a sound packet");
             prop_assert_eq!(usize::from(decoded.sctp_len), payload);
-            prop_assert_eq!(decoded.source, octets(source));
-            prop_assert_eq!(decoded.destination, octets(destination));
+            let addresses = decoded.addresses(&frame[..]).expect("a whole frame");
+            prop_assert_eq!(addresses.source, octets(source));
+            prop_assert_eq!(addresses.destination, octets(destination));
             prop_assert_eq!(decoded.ecn, ecn);
             prop_assert_eq!(decoded.is_ipv4, source.is_ipv4());
         }

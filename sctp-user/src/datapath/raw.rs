@@ -280,7 +280,8 @@ mod tests {
         frame.extend([0, 9, 0, 7, 0, 0, 0, 1, 0, 0, 0, 0, 0, 3, 0, 20]);
         frame.resize(14 + 40 + 2000, 0);
         let decoded = decode(&frame[..]).expect("a sound frame");
-        assert_eq!((decoded.source, decoded.destination), (source.octets(), destination.octets()));
+        let addresses = decoded.addresses(&frame[..]).expect("a whole frame");
+        assert_eq!((addresses.source, addresses.destination), (source.octets(), destination.octets()));
         assert_eq!((decoded.sctp_len, decoded.ecn, decoded.fragment), (2000, 2, false));
     }
 

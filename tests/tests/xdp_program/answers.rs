@@ -41,18 +41,19 @@ pub(crate) fn answer_to(frame: &[u8], reason: Answer) -> Result<Vec<u8>> {
 /// Ethernet and IP headers of an answer with `length` bytes of SCTP.
 fn headers_of_answer(frame: &[u8], packet: &Decoded, length: usize) -> Vec<u8> {
     let mut answer = [&frame[6..12], &frame[..6], &frame[12..packet.l3_offset.into()]].concat();
+    let addresses = packet.addresses(frame).expect("the frame that it was found in");
     let [l0, l1] = (length as u16).to_be_bytes();
     if packet.is_ipv4 {
         let [t0, t1] = (length as u16 + 20).to_be_bytes();
         let mut header = vec![0x45, 0, t0, t1, 0, 0, 0x40, 0, 64, IPPROTO_SCTP, 0, 0];
-        header.extend(&packet.destination[12..]);
-        header.extend(&packet.source[12..]);
+        header.extend(&addresses.destination[12..]);
+        header.extend(&addresses.source[12..]);
         repair_ipv4_checksum(&mut header);
         answer.extend(header);
     } else {
         answer.extend([0x60, 0, 0, 0, l0, l1, IPPROTO_SCTP, 64]);
-        answer.extend(packet.destination);
-        answer.extend(packet.source);
+        answer.extend(addresses.destination);
+        answer.extend(addresses.source);
     }
     answer
 }

@@ -4,13 +4,12 @@ use std::collections::{HashMap, HashSet};
 
 use anyhow::Result;
 use sctp_common::crc32c::packet_checksum;
-use sctp_common::frame::{Decoded, decode};
+use sctp_common::frame::{Addresses, Decoded, decode};
 use sctp_common::icmp::quotation;
-use sctp_common::judge::{ChecksumPolicy, Claim, Owner, Tables, admit, find_claim, leave_fragments};
+use sctp_common::judge::{ChecksumPolicy, Claim, Owner, Tables, claim, leave_fragments};
 use sctp_common::maps::{HeartbeatKey, PeerEntry, PeerKey, PortEntry, TagEntry, TagKey, TagKind, policy};
 use sctp_common::metadata::RxMetadata;
 use sctp_common::reply::is_plain_heartbeat;
-use sctp_common::rules::Contents;
 use sctp_common::steering::Steering;
 use sctp_common::verdict::{AnswerReason, DropReason, PassReason, RedirectReason, Verdict};
 
@@ -87,12 +86,17 @@ impl Model {
     }
 
     /// Whether the packet is a HEARTBEAT that the program answers.
-    fn answers(&self, frame: &[u8], packet: &Decoded, owner: &Owner) -> bool {
-        let Decoded { source, verification_tag, source_port, destination_port, .. } = *packet;
+    fn answers(&self, frame: &[u8], packet: &Decoded, addresses: &Addresses, owner: &Owner) -> bool {
+        let Decoded { verification_tag, source_port, destination_port, .. } = *packet;
         self.policy & policy::ANSWER_HEARTBEATS != 0
             && owner.reason == RedirectReason::Association
             && is_plain_heartbeat(packet)
-            && self.heartbeats.contains(&HeartbeatKey::new(source, verification_tag, source_port, destination_port))
+            && self.heartbeats.contains(&HeartbeatKey::new(
+                addresses.source,
+                verification_tag,
+                source_port,
+                destination_port,
+            ))
             && (frame[0] | frame[6]) & 1 == 0
     }
 
@@ -105,13 +109,13 @@ impl Model {
             }
             decoded => decoded?,
         };
-        let port = admit(&packet, self)?;
+        let addresses = packet.addresses(frame).ok_or(DropReason::Truncated)?;
         let (at, length) = (packet.sctp_offset.into(), packet.sctp_len.into());
         let compute = || packet_checksum(frame, at, length);
-        let claim = find_claim(frame, &packet, port, self, &self.steering, || Contents::of(frame, at, length));
+        let claim = claim(frame, &packet, &addresses, self, &self.steering);
         match claim.map_err(|verdict| leave_fragments(verdict, self.policy))? {
             Claim::Owner(owner) => {
-                if self.answers(frame, &packet, &owner) {
+                if self.answers(frame, &packet, &addresses, &owner) {
                     self.checksums.verify(&packet, compute)?;
                     return Err(AnswerReason::HeartbeatAck.into());
                 }

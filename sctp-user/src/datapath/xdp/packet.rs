@@ -80,10 +80,11 @@ impl Packet {
             });
         }
         let decoded = frame::decode(frame).ok().filter(|decoded| !decoded.fragment)?;
+        let addresses = decoded.addresses(frame)?;
         let at = start + usize::from(decoded.sctp_offset);
         Some(Self {
-            source: address(decoded.source),
-            destination: address(decoded.destination),
+            source: address(addresses.source),
+            destination: address(addresses.destination),
             ecn: Ecn::from_bits(decoded.ecn),
             checksum: ChecksumState::NotChecked,
             association: None,

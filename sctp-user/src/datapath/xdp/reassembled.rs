@@ -12,9 +12,8 @@ use std::path::Path;
 
 use rustix::io::Errno;
 use sctp_common::crc32c::packet_checksum;
-use sctp_common::frame::{Decoded, decode};
-use sctp_common::judge::{ChecksumPolicy, Claim, Tables, admit, find_claim};
-use sctp_common::rules::Contents;
+use sctp_common::frame::{Addresses, Decoded, decode};
+use sctp_common::judge::{ChecksumPolicy, Claim, Tables, claim};
 use sctp_common::steering::Steering;
 use sctp_common::verdict::{DropReason, Verdict};
 use sctp_core::{ChecksumState, CopyPayload, Datagram, Ecn};
@@ -94,8 +93,8 @@ impl Reassembled {
                     continue;
                 };
                 let judged = shared.with_tables(|tables| judge(bytes, tables, &self.steering, self.checksum));
-                let packet = match judged {
-                    Ok(packet) => packet,
+                let (packet, addresses) = match judged {
+                    Ok(judged) => judged,
                     Err(verdict) => {
                         tracing::trace!(verdict = verdict.name(), "a packet from a raw socket is not taken");
                         stats.count_refused(verdict);
@@ -112,8 +111,8 @@ impl Reassembled {
                 stats.received_bytes += bytes.len() as u64;
                 let address = |octets: [u8; 16]| Ipv6Addr::from(octets).to_canonical();
                 sink(Datagram {
-                    source: address(packet.source),
-                    destination: address(packet.destination),
+                    source: address(addresses.source),
+                    destination: address(addresses.destination),
                     ecn: Ecn::from_bits(packet.ecn),
                     checksum: ChecksumState::Verified,
                     // Its worker may be another one, which is found by the tag.
@@ -152,16 +151,16 @@ fn judge<T: Tables>(
     tables: &T,
     steering: &Steering,
     checksum: ChecksumPolicy,
-) -> Result<Decoded, Verdict> {
+) -> Result<(Decoded, Addresses), Verdict> {
     let packet = decode(frame)?;
-    let port = admit(&packet, tables)?;
-    let (at, length) = (usize::from(packet.sctp_offset), usize::from(packet.sctp_len));
-    match find_claim(frame, &packet, port, tables, steering, || Contents::of(frame, at, length))? {
+    let addresses = packet.addresses(frame).ok_or(DropReason::Truncated)?;
+    match claim(frame, &packet, &addresses, tables, steering)? {
         Claim::Owner(_) => {}
         Claim::Nobody(answer) => return Err(answer.reason.unanswered().into()),
     }
+    let (at, length) = (usize::from(packet.sctp_offset), usize::from(packet.sctp_len));
     checksum.verify(&packet, || packet_checksum(frame, at, length))?;
-    Ok(packet)
+    Ok((packet, addresses))
 }
 
 /// Whether the kernel's own SCTP is loaded: it would get each of our reassembled packets too, and abort the association that it has
@@ -226,7 +225,7 @@ mod tests {
 
     fn verdict(frame: &[u8]) -> Result<u16, Verdict> {
         let checksum = ChecksumPolicy { trusted_link: false, verify_up_to: u32::MAX };
-        judge(frame, &Host, &Steering { key: [1, 2], workers: 2 }, checksum).map(|packet| packet.sctp_len)
+        judge(frame, &Host, &Steering { key: [1, 2], workers: 2 }, checksum).map(|(packet, _)| packet.sctp_len)
     }
 
     #[test]
