@@ -20,7 +20,8 @@ use crate::{Namespace, sys};
 /// What a cable does to frames, both ways alike. None of it by default.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Faults {
-    /// Share of frames that are lost, 0 to 1. At 1 the cable is cut.
+    /// Share of frames that are lost, 0 to 1. At 1 the cable is cut. Below, it spares packets with SHUTDOWN COMPLETE: who sends one
+    /// has ended, and a program that ends with its association cannot send it again; its peer would wait in vain.
     pub loss: f64,
     /// Share of frames that arrive twice.
     pub duplication: f64,
@@ -144,7 +145,8 @@ impl Direction {
     }
 
     fn take(&mut self, frame: &[u8], faults: &Faults) {
-        if faults.mtu.is_some_and(|mtu| frame.len() > mtu + ETHERNET) || self.random.chance(faults.loss) {
+        let spared = faults.loss < 1.0 && is_shutdown_complete(frame);
+        if faults.mtu.is_some_and(|mtu| frame.len() > mtu + ETHERNET) || self.random.chance(faults.loss) && !spared {
             self.shared.lost.fetch_add(1, Ordering::Relaxed);
             return;
         }
@@ -181,6 +183,20 @@ impl Direction {
     }
 }
 
+/// Whether a frame carries an SCTP packet that begins with SHUTDOWN COMPLETE (RFC 9260 §3.3.13), in IPv4 or IPv6 without extensions.
+fn is_shutdown_complete(frame: &[u8]) -> bool {
+    const IPPROTO_SCTP: u8 = 132;
+    const SHUTDOWN_COMPLETE: u8 = 14;
+    const COMMON_HEADER: usize = 12;
+    let at = |offset: usize| frame.get(offset).copied().unwrap_or_default();
+    let (protocol, ip_header) = match (at(12), at(13)) {
+        (0x08, 0x00) => (at(ETHERNET + 9), 4 * usize::from(at(ETHERNET) & 0x0f)),
+        (0x86, 0xdd) => (at(ETHERNET + 6), 40),
+        _ => return false,
+    };
+    protocol == IPPROTO_SCTP && at(ETHERNET + ip_header + COMMON_HEADER) == SHUTDOWN_COMPLETE
+}
+
 /// SplitMix64.
 struct Random(u64);
 
@@ -206,6 +222,8 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::frame::chunk::chunk;
+    use crate::frame::{Checksum, SctpFrame};
     use crate::{Pair, PairConfig, require_root};
 
     #[test]
@@ -214,6 +232,32 @@ mod tests {
         let met = (0..100_000).filter(|_| random.chance(0.02)).count();
         assert!((1700..2300).contains(&met), "{met} of 100000");
         assert!(!random.chance(0.0) && random.chance(1.0));
+    }
+
+    #[test]
+    fn shutdown_complete_is_told_from_the_rest() {
+        let frame = |source: &str, destination: &str, kind: u8| {
+            let frame = SctpFrame {
+                source_mac: [2; 6],
+                destination_mac: [4; 6],
+                vlans: Vec::new(),
+                source: source.parse().unwrap(),
+                destination: destination.parse().unwrap(),
+                source_port: 1,
+                destination_port: 2,
+                verification_tag: 3,
+                checksum: Checksum::Right,
+                chunks: chunk(kind, 0, &[]),
+            };
+            frame.build()
+        };
+        for (source, destination) in [("10.0.0.1", "10.0.0.2"), ("fd00::1", "fd00::2")] {
+            assert!(is_shutdown_complete(&frame(source, destination, 14)));
+            assert!(!is_shutdown_complete(&frame(source, destination, 8)));
+            let short = &frame(source, destination, 14)[..30];
+            assert!(!is_shutdown_complete(short));
+        }
+        assert!(!is_shutdown_complete(&[]));
     }
 
     /// A frame with a number, `length` octets long.

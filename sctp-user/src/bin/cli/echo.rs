@@ -1,12 +1,9 @@
 //! `sctp echo`: returns every message as it came.
 
-use std::time::Duration;
-
 use anyhow::{Result, anyhow};
 use bytes::Bytes;
 use clap::Args;
 use sctp_user::{Association, CloseReason};
-use tokio::time::timeout;
 
 use super::node::GRACE;
 use super::notices::Notices;
@@ -56,9 +53,9 @@ async fn echo(association: Association, mut notices: Notices, stop: Stop, abort_
                 return abort(&association, reason.clone(), &mut served).await;
             }
         }
-        finish(&association).await
-    }
-    .await;
+        finish(&association, &stop).await
+    };
+    let result = stop.within(GRACE, result).await;
     served.end(result, notices)
 }
 
@@ -75,11 +72,8 @@ async fn abort(association: &Association, reason: Bytes, served: &mut Served) ->
     }
 }
 
-/// Ends an association in order, which it may have been already.
-pub(crate) async fn finish(association: &Association) -> Result<()> {
-    let grace: Duration = GRACE;
-    timeout(grace, association.close())
-        .await
-        .map_err(|_| anyhow!("the association did not end within {grace:?}"))?
-        .map_err(anyhow::Error::from)
+/// Ends an association in order, which it may have been already. That takes as long as the peer needs to get what was sent, but
+/// no longer than the grace once the program has been told to end.
+pub(crate) async fn finish(association: &Association, stop: &Stop) -> Result<()> {
+    stop.within(GRACE, async { Ok(association.close().await?) }).await
 }

@@ -110,7 +110,7 @@ async fn take(association: Association, writer: mpsc::Sender<ReceivedMessage>, s
                 break;
             }
         }
-        finish(&association).await
+        finish(&association, &stop).await
     };
     (peer, result.await)
 }

@@ -64,7 +64,7 @@ pub(crate) async fn run(options: SendOptions) -> Result<()> {
             lost = discard_replies(&association) => Err(lost),
             () = stop.wished() => Err(anyhow!("interrupted")),
         };
-        let result = result.and(finish(&association).await);
+        let result = result.and(finish(&association, &stop).await);
         let figures = format!("{} messages ({} bytes)", table::thousands(sent.messages), table::thousands(sent.bytes));
         match &result {
             Ok(()) => eprintln!("{figures} sent to {} and acknowledged", options.peer),

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout_at;
 
 use super::failure;
-use super::node::{GRACE, Node};
+use super::node::Node;
 use super::notices::{Notice, Notices};
 use super::options::{AssociationOptions, StackOptions};
 use super::progress::{print_json, print_line};
@@ -260,9 +260,9 @@ where
         }
     };
     drop(listener);
-    // Each task ends its association in order, within the grace.
-    let deadline = Instant::now() + GRACE;
-    while let Ok(Some(served)) = timeout_at(deadline.into(), tasks.join_next()).await {
+    // Each task ends its association in order, or says that it could not, within the grace.
+    stop.now();
+    while let Some(served) = tasks.join_next().await {
         summary.add(served?, options);
     }
     summary.set_stack(node.snapshot().await);

@@ -127,8 +127,7 @@ impl Share {
 
     /// Waits until the program was told to end, and then for as long as a graceful end may take.
     async fn interrupted(&self) {
-        self.job.stop.wished().await;
-        tokio::time::sleep(GRACE).await;
+        self.job.stop.overdue(GRACE).await;
     }
 }
 

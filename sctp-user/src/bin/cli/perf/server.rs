@@ -10,6 +10,7 @@ use sctp_user::{Association, Message, ReceivedMessage};
 use super::control::{Amount, CONTROL_PPID, Control, Report};
 use super::digest::{DigestKind, Digester};
 use crate::cli::echo::finish;
+use crate::cli::node::GRACE;
 use crate::cli::notices::Notices;
 use crate::cli::options::StackOptions;
 use crate::cli::progress;
@@ -40,7 +41,7 @@ pub(crate) async fn run(options: PerfServerOptions) -> Result<()> {
 /// Serves one association.
 pub(crate) async fn serve_one(association: Association, mut notices: Notices, stop: Stop) -> Served {
     let mut served = Served::new(&association);
-    let result = serve_until_end(&association, &mut notices, &stop, &mut served).await;
+    let result = stop.within(GRACE, serve_until_end(&association, &mut notices, &stop, &mut served)).await;
     served.end(result, notices)
 }
 
@@ -60,7 +61,7 @@ async fn serve_until_end(
             continue;
         };
         let Some(message) = message? else {
-            return finish(association).await;
+            return finish(association, stop).await;
         };
         if message.ppid == CONTROL_PPID {
             control(association, &mut sink, message).await?;
