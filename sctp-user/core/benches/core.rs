@@ -2,7 +2,12 @@
 //!
 //! Two endpoints in one thread; only the side that is measured is timed. The figures are the best of several rounds, in
 //! nanoseconds; checksums are left out (the XDP program or the link has verified them, and `crc32c` is measured by itself).
+//!
+//! `cargo bench -p sctp-core --bench core -- bundle gaps` runs those whose names have one of these words. What is timed is a function of
+//! its own, so instructions can be counted where clocks are too noisy:
+//! `valgrind --tool=callgrind --toggle-collect='core::send_bundled' target/release/deps/core-… bundle`.
 #![expect(clippy::disallowed_types, reason = "a benchmark reads a clock")]
+#![expect(clippy::disallowed_methods, reason = "and its arguments")]
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant as Clock};
@@ -51,12 +56,18 @@ impl Sent {
 }
 
 fn main() {
-    data_in_sack_out();
-    messages_bundled();
-    sack_with_gaps();
-    handshakes();
-    timers(1000);
-    timers(100_000);
+    let words: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
+    let run = |name: &str, bench: fn()| {
+        if words.is_empty() || words.iter().any(|word| name.contains(word.as_str())) {
+            bench();
+        }
+    };
+    run("data", data_in_sack_out);
+    run("bundle", messages_bundled);
+    run("gaps", sack_with_gaps);
+    run("handshakes", handshakes);
+    run("timers", || timers(1000));
+    run("timers", || timers(100_000));
     println!("{:<58} {:>9} bytes", "an association (struct)", size_of::<sctp_core::Association>());
 }
 
@@ -74,13 +85,7 @@ fn data_in_sack_out() {
         let packets = pair.fetch(0);
         sent.clear();
         let start = Clock::now();
-        for batch in packets.chunks(2) {
-            for packet in batch {
-                pair.deliver(1, packet);
-                while pair.ends[1].recv(pair.ids[1]).is_some() {}
-            }
-            sent.fetch(&mut pair.ends[1], pair.now);
-        }
+        receive_data(&mut pair, &packets, &mut sent);
         best = best.min(start.elapsed() / packets.len() as u32);
         for packet in sent.packets() {
             pair.deliver(0, &packet);
@@ -88,6 +93,17 @@ fn data_in_sack_out() {
         pair.exchange();
     }
     report("one DATA chunk of 1400 bytes in, a SACK for every second", best);
+}
+
+#[inline(never)]
+fn receive_data(pair: &mut Pair, packets: &[Bytes], sent: &mut Sent) {
+    for batch in packets.chunks(2) {
+        for packet in batch {
+            pair.deliver(1, packet);
+            while pair.ends[1].recv(pair.ids[1]).is_some() {}
+        }
+        sent.fetch(&mut pair.ends[1], pair.now);
+    }
 }
 
 fn messages_bundled() {
@@ -100,10 +116,7 @@ fn messages_bundled() {
     for _ in 0..2000 {
         sent.clear();
         let start = Clock::now();
-        for _ in 0..COUNT {
-            pair.ends[0].send(pair.now, pair.ids[0], Message::new(0, payload.clone())).unwrap();
-        }
-        sent.fetch(&mut pair.ends[0], pair.now);
+        send_bundled(&mut pair, &payload, COUNT, &mut sent);
         best = best.min(start.elapsed() / COUNT);
         for packet in sent.packets() {
             pair.deliver(1, &packet);
@@ -111,6 +124,14 @@ fn messages_bundled() {
         pair.exchange();
     }
     report("one message of 64 bytes sent in a bundle", best);
+}
+
+#[inline(never)]
+fn send_bundled(pair: &mut Pair, payload: &Bytes, count: u32, sent: &mut Sent) {
+    for _ in 0..count {
+        pair.ends[0].send(pair.now, pair.ids[0], Message::new(0, payload.clone())).unwrap();
+    }
+    sent.fetch(&mut pair.ends[0], pair.now);
 }
 
 fn sack_with_gaps() {

@@ -442,14 +442,14 @@ impl Association {
         let mut failed: Vec<Unsent> = Vec::new();
         let mut ended = true;
         for chunk in self.sender.outstanding.drain() {
-            let OutboundChunk { context, stream, ppid, ending, payload, .. } = chunk;
+            let OutboundChunk { context, stream, ppid, flags, payload, .. } = chunk;
             match failed.last_mut().filter(|_| !ended) {
                 Some(message) => message.payload.push(payload),
                 None => {
                     failed.push(Unsent { context, stream, begun: true, ppid, payload: smallvec::smallvec![payload] })
                 }
             }
-            ended = ending;
+            ended = flags.is_ending();
         }
         if !ended
             && let Some(message) = failed.last_mut()

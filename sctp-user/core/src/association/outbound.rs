@@ -279,7 +279,7 @@ impl Association {
                 return false;
             }
             let fast = !chunk.timed_out() && chunk.fast_retransmitted();
-            if !write_chunk(writer, chunk, tsn, chunk.immediate || self.wants_sack_at_once()) {
+            if !write_chunk(writer, chunk, tsn, self.wants_sack_at_once()) {
                 return false;
             }
             self.stats.data_chunks_retransmitted += 1;
@@ -306,11 +306,14 @@ impl Association {
     /// Writes new DATA as far as the peer's window and the packet let it.
     fn write_new(&mut self, path: usize, writer: &mut Writer<'_>, now: Instant) {
         let max_payload = self.paths.max_chunk() - DATA_CHUNK_HEADER;
+        let max_outstanding = self.config.max_outstanding;
         let mut flight = self.sender.outstanding.flight(path).bytes;
         let window = self.paths[path].controller_window();
         // "The sending of a DATA chunk fills the congestion or receiver window" (§6.1): worth an I bit only if so little is in flight that
         // the peer may have no second packet to acknowledge.
         let few = 2 * self.paths.max_chunk() as u32;
+        let first = self.sender.outstanding.next_tsn();
+        let (mut chunks, mut bytes) = (0, 0);
         while let Some(left) = self.sender.queue.next_len() {
             //= RFC 9260 §6.9: "The implementation MUST also take into account the space required for a SACK chunk if
             //= bundling a SACK chunk with the DATA chunk."
@@ -321,43 +324,48 @@ impl Association {
                 left
             } else if left <= max_payload || (room < MIN_FRAGMENT && !writer.is_empty()) {
                 // It fits into a packet of its own, whole; or there is no space worth cutting it for.
-                return;
+                break;
             } else {
                 left.min(room).min(max_payload) & !3
             };
-            if len == 0 || self.sender.outstanding.len() >= self.config.max_outstanding {
-                return;
+            if len == 0 || self.sender.outstanding.len() >= max_outstanding {
+                break;
             }
-            let probing = self.sender.probe == WindowProbe::Due && self.sender.outstanding.is_empty();
             //= RFC 9260 §6.1: "the data sender MUST NOT transmit new data to any destination transport address if its
             //= peer's rwnd indicates that the peer has no buffer space"
             //= RFC 9260 §6.1: "The sender MUST also have an algorithm for sending new DATA chunks to avoid silly window
             //= syndrome (SWS)"
+            let probing = self.sender.probe == WindowProbe::Due && self.sender.outstanding.is_empty();
             if len > self.sender.peer_window() && !probing {
-                return;
+                break;
             }
-            let Some(chunk) = self.sender.queue.take(len) else { return };
+            let Some(chunk) = self.sender.queue.take(len) else { break };
             let tsn = self.sender.outstanding.next_tsn();
             flight += chunk.size();
-            let blocked = flight >= window
-                || self.sender.outstanding.len() + 1 >= self.config.max_outstanding
-                || self.window_closes_after(len);
-            let immediate = chunk.immediate || (blocked && flight <= few) || self.wants_sack_at_once();
+            let blocked = || {
+                flight >= window
+                    || self.sender.outstanding.len() + 1 >= max_outstanding
+                    || self.window_closes_after(len)
+            };
+            let immediate = (flight <= few && blocked()) || self.wants_sack_at_once();
             if !write_chunk(writer, &chunk, tsn, immediate) {
                 debug_assert!(false, "the length was chosen to fit");
-                return;
+                break;
             }
-            self.stats.data_chunks_sent += 1;
-            self.stats.data_bytes_sent += len as u64;
+            (chunks, bytes) = (chunks + 1, bytes + len as u64);
             self.sender.outstanding.push(chunk, path as u8);
+            if probing {
+                self.sender.probe = WindowProbe::Sent { answered: false, count: 0 };
+                break;
+            }
+        }
+        if chunks > 0 {
+            self.stats.data_chunks_sent += chunks;
+            self.stats.data_bytes_sent += bytes;
             //= RFC 9260 §6.3.1: "a new RTT measurement MUST be made each round trip"
             //= RFC 9260 §6.3.1: "new RTT measurements SHOULD be made no more than once per round trip for a given
             //= destination transport address"
-            self.paths[path].measuring.get_or_insert((tsn, now));
-            if probing {
-                self.sender.probe = WindowProbe::Sent { answered: false, count: 0 };
-                return;
-            }
+            self.paths[path].measuring.get_or_insert((first, now));
         }
     }
 
@@ -510,13 +518,7 @@ impl Association {
 }
 
 fn write_chunk(writer: &mut Writer<'_>, chunk: &OutboundChunk, tsn: Tsn, immediate: bool) -> bool {
-    let mut flags = DataFlags::of_fragment(chunk.beginning, chunk.ending);
-    if chunk.unordered {
-        flags = flags | DataFlags::UNORDERED;
-    }
-    if immediate {
-        flags = flags | DataFlags::IMMEDIATE;
-    }
+    let flags = if immediate { chunk.flags | DataFlags::IMMEDIATE } else { chunk.flags };
     let header = DataHeader { tsn, stream: chunk.stream, ssn: chunk.ssn, ppid: chunk.ppid, flags };
     match writer.data(&header, chunk.payload.len()) {
         Ok(space) => {

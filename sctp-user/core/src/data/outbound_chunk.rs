@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::serial::Ssn;
-use crate::wire::padded;
+use crate::wire::{DataFlags, padded};
 
 /// Bytes of a DATA chunk in front of its user data (RFC 9260 §3.3.1).
 pub(crate) const DATA_CHUNK_HEADER: usize = 16;
@@ -17,13 +17,8 @@ pub(crate) struct OutboundChunk {
     pub(crate) ppid: u32,
     pub(crate) stream: u16,
     pub(crate) ssn: Ssn,
-    /// First fragment of its message (B bit).
-    pub(crate) beginning: bool,
-    /// Last fragment of its message (E bit).
-    pub(crate) ending: bool,
-    pub(crate) unordered: bool,
-    /// The application wants it acknowledged at once (I bit).
-    pub(crate) immediate: bool,
+    /// Its place in its message (B, E), whether that is unordered (U), and whether the application wants it acknowledged at once (I).
+    pub(crate) flags: DataFlags,
     /// The path that it was last sent on.
     pub(crate) path: u8,
     pub(super) status: Status,
@@ -36,28 +31,16 @@ pub(crate) struct OutboundChunk {
 }
 
 impl OutboundChunk {
-    /// A chunk that is about to be sent for the first time, on `path`.
-    #[expect(clippy::too_many_arguments, reason = "the fields of a DATA chunk; there is one caller")]
-    pub(crate) fn new(
-        payload: Bytes,
-        context: u64,
-        ppid: u32,
-        stream: u16,
-        ssn: Ssn,
-        (beginning, ending): (bool, bool),
-        unordered: bool,
-        immediate: bool,
-    ) -> Self {
+    /// A chunk that is about to be sent for the first time.
+    #[inline]
+    pub(crate) fn new(payload: Bytes, context: u64, ppid: u32, stream: u16, ssn: Ssn, flags: DataFlags) -> Self {
         Self {
             payload,
             context,
             ppid,
             stream,
             ssn,
-            beginning,
-            ending,
-            unordered,
-            immediate,
+            flags,
             path: 0,
             status: Status::InFlight,
             fast_retransmitted: false,
@@ -68,6 +51,7 @@ impl OutboundChunk {
 
     /// Its size as congestion control counts it: with header and padding (RFC 9260 §7.2).
     //= RFC 9260 §7.2: "the length of the DATA chunk, including the padding, SHOULD be used"
+    #[inline]
     pub(crate) fn size(&self) -> u32 {
         (DATA_CHUNK_HEADER + padded(self.payload.len())) as u32
     }
@@ -83,8 +67,8 @@ impl OutboundChunk {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 /// Where a chunk stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Status {
     InFlight,
     /// Acknowledged by a Gap Ack Block: kept, because the peer may renege (RFC 9260 §6.2.1).

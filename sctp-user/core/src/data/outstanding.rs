@@ -339,7 +339,7 @@ impl Outstanding {
             //= RFC 9260 §6.7: "the endpoint MUST remove all DATA chunks that have been acknowledged by the SACK chunk's
             //= Cumulative TSN Ack from its transmit queue"
             let Some(chunk) = self.chunks.pop_front() else { break };
-            outcome.released += chunk.payload.len() + if chunk.ending { MESSAGE_OVERHEAD } else { 0 };
+            outcome.released += chunk.payload.len() + if chunk.flags.is_ending() { MESSAGE_OVERHEAD } else { 0 };
             if chunk.status == Status::Acknowledged {
                 continue;
             }

@@ -1,12 +1,11 @@
-//! Messages that wait to be sent: a queue per stream, and whose turn it is (RFC 9260 §6.5, §6.9).
+//! Messages that wait to be sent, and whose turn it is (RFC 9260 §6.5, §6.9).
 //!
 //! Messages are cut into fragments only as packets are built, by slicing: nothing is copied, and the size of a fragment is that
 //! of the packet at hand.
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
-use slab::Slab;
+use bytes::{Buf as _, Bytes};
 use smallvec::SmallVec;
 
 use super::outstanding::OutboundChunk;
@@ -14,48 +13,28 @@ use crate::Message;
 use crate::config::StreamScheduler;
 use crate::serial::Ssn;
 use crate::time::Instant;
+use crate::wire::DataFlags;
 
-/// No message: end of a list.
-const NONE: u32 = u32::MAX;
-
-/// A message in its stream's list.
+/// A message that waits: 64 bytes, as every message sent is moved in and out.
 #[derive(Debug)]
 struct Queued {
-    message: Message,
-    /// The next message of the same stream.
-    next: u32,
-    /// When it is not worth sending any more.
-    expiry: Instant,
-}
-
-/// An outbound stream.
-#[derive(Clone, Copy, Debug)]
-struct Stream {
-    first: u32,
-    last: u32,
-    /// Of the next ordered message.
-    ssn: Ssn,
-}
-
-impl Stream {
-    //= RFC 9260 §6.5: "The Stream Sequence Number in all the outgoing streams MUST start from 0 when the association is
-    //= established."
-    const EMPTY: Self = Self { first: NONE, last: NONE, ssn: Ssn(0) };
-}
-
-/// A message of which a fragment has been sent: it is finished before another begins (RFC 9260 §6.9 wants its TSNs in
-/// sequence).
-#[derive(Debug)]
-struct Begun {
+    /// What is left of it.
+    payload: Bytes,
     context: u64,
+    /// When it is not worth sending any more; [`Instant::FAR_FUTURE`] without a lifetime.
+    expiry: Instant,
     ppid: u32,
     stream: u16,
-    unordered: bool,
-    immediate: bool,
-    payload: Bytes,
-    /// Where in the payload the next fragment begins. Messages are far shorter than 4 GiB.
-    offset: u32,
-    ssn: Ssn,
+    /// U and I.
+    flags: DataFlags,
+    /// It waits for no other.
+    unbundled: bool,
+}
+
+impl Queued {
+    fn expires(&self) -> bool {
+        self.expiry != Instant::FAR_FUTURE
+    }
 }
 
 /// A message that was never, or not wholly, sent.
@@ -71,10 +50,9 @@ pub(crate) struct Unsent {
 }
 
 impl Unsent {
-    /// A message of which nothing was sent.
-    fn new(message: Message) -> Self {
-        let Message { stream, context, ppid, payload, .. } = message;
-        Self { context, stream, begun: false, ppid, payload: smallvec::smallvec![payload] }
+    fn new(message: Queued, begun: bool) -> Self {
+        let Queued { stream, context, ppid, payload, .. } = message;
+        Self { context, stream, begun, ppid, payload: smallvec::smallvec![payload] }
     }
 
     /// Bytes of its payload.
@@ -86,37 +64,127 @@ impl Unsent {
 /// What waits to be sent.
 #[derive(Debug)]
 pub(crate) struct SendQueue {
-    messages: Slab<Queued>,
-    /// As far as streams have been used.
-    streams: Vec<Stream>,
-    /// Streams in the order of their turns: one entry for each message with [`StreamScheduler::FirstCome`], one for each stream
-    /// that has messages with [`StreamScheduler::RoundRobin`].
-    turns: VecDeque<u16>,
-    scheduler: StreamScheduler,
+    waiting: Waiting,
+    /// The sequence number of the next ordered message of each stream, as far as streams have been used.
+    //= RFC 9260 §6.5: "The Stream Sequence Number in all the outgoing streams MUST start from 0 when the association is
+    //= established."
+    ssns: Vec<Ssn>,
+    /// If a fragment of the message whose turn it is has been sent: its sequence number. It is finished before another begins.
     //= RFC 9260 §3.3.1: "the TSNs for each fragment of a fragmented user message MUST be strictly sequential"
     //= RFC 9260 §6.9: "The transmitter MUST then assign, in sequence, a separate TSN to each of the DATA chunks in the
     //= series."
-    begun: Option<Begun>,
+    begun: Option<Ssn>,
     /// Bytes of user data that wait. The send buffer has at most 1 GiB, beyond which one message may go.
     bytes: u32,
-    /// How many of `messages` have a lifetime.
+    /// How many messages have a lifetime.
     expiring: u32,
-    /// How many of `messages` do not wait for others.
+    /// How many messages do not wait for others.
     unbundled: u32,
+}
+
+/// The messages, in an order that makes the next one easy to find.
+#[derive(Debug)]
+enum Waiting {
+    /// In the order that they came in.
+    FirstCome(VecDeque<Queued>),
+    RoundRobin(Box<RoundRobin>),
+}
+
+/// Streams that take turns.
+#[derive(Debug, Default)]
+struct RoundRobin {
+    /// The messages of each stream.
+    streams: Vec<VecDeque<Queued>>,
+    /// The streams that have messages, in the order of their turns.
+    turns: VecDeque<u16>,
+    /// How many messages there are.
+    messages: usize,
+}
+
+impl Waiting {
+    fn new(scheduler: StreamScheduler) -> Self {
+        match scheduler {
+            StreamScheduler::FirstCome => Self::FirstCome(VecDeque::new()),
+            StreamScheduler::RoundRobin => Self::RoundRobin(Box::default()),
+        }
+    }
+
+    fn scheduler(&self) -> StreamScheduler {
+        match self {
+            Self::FirstCome(_) => StreamScheduler::FirstCome,
+            Self::RoundRobin(_) => StreamScheduler::RoundRobin,
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::FirstCome(messages) => messages.len(),
+            Self::RoundRobin(robin) => robin.messages,
+        }
+    }
+
+    #[inline]
+    fn push(&mut self, message: Queued) {
+        match self {
+            Self::FirstCome(messages) => messages.push_back(message),
+            Self::RoundRobin(robin) => robin.push(message),
+        }
+    }
+
+    /// The message whose turn it is.
+    #[inline]
+    fn front(&self) -> Option<&Queued> {
+        match self {
+            Self::FirstCome(messages) => messages.front(),
+            Self::RoundRobin(robin) => robin.streams[usize::from(*robin.turns.front()?)].front(),
+        }
+    }
+
+    #[inline]
+    fn front_mut(&mut self) -> Option<&mut Queued> {
+        match self {
+            Self::FirstCome(messages) => messages.front_mut(),
+            Self::RoundRobin(robin) => robin.streams[usize::from(*robin.turns.front()?)].front_mut(),
+        }
+    }
+
+    #[inline]
+    fn pop(&mut self) -> Option<Queued> {
+        match self {
+            Self::FirstCome(messages) => messages.pop_front(),
+            Self::RoundRobin(robin) => robin.pop(),
+        }
+    }
+}
+
+impl RoundRobin {
+    fn push(&mut self, message: Queued) {
+        let at = usize::from(message.stream);
+        if at >= self.streams.len() {
+            self.streams.resize_with(at + 1, VecDeque::new);
+        }
+        if self.streams[at].is_empty() {
+            self.turns.push_back(message.stream);
+        }
+        self.streams[at].push_back(message);
+        self.messages += 1;
+    }
+
+    fn pop(&mut self) -> Option<Queued> {
+        let number = self.turns.pop_front()?;
+        let stream = &mut self.streams[usize::from(number)];
+        let message = stream.pop_front()?;
+        self.messages -= 1;
+        if !stream.is_empty() {
+            self.turns.push_back(number);
+        }
+        Some(message)
+    }
 }
 
 impl SendQueue {
     pub(crate) fn new(scheduler: StreamScheduler) -> Self {
-        Self {
-            messages: Slab::new(),
-            streams: Vec::new(),
-            turns: VecDeque::new(),
-            scheduler,
-            begun: None,
-            bytes: 0,
-            expiring: 0,
-            unbundled: 0,
-        }
+        Self { waiting: Waiting::new(scheduler), ssns: Vec::new(), begun: None, bytes: 0, expiring: 0, unbundled: 0 }
     }
 
     /// Nothing waits.
@@ -131,7 +199,7 @@ impl SendQueue {
 
     /// How many messages wait, the one begun included.
     pub(crate) fn messages(&self) -> usize {
-        self.messages.len() + usize::from(self.begun.is_some())
+        self.waiting.len()
     }
 
     /// Whether a message waits that does so for no other.
@@ -145,184 +213,157 @@ impl SendQueue {
     }
 
     /// Queues a message; it has at least one byte.
+    #[inline]
     pub(crate) fn push(&mut self, message: Message, now: Instant) {
-        let number = message.stream;
-        let at = usize::from(number);
-        if at >= self.streams.len() {
-            self.streams.resize(at + 1, Stream::EMPTY);
+        let Message { stream, ppid, unordered, immediate, no_bundle, lifetime, payload, context } = message;
+        if usize::from(stream) >= self.ssns.len() {
+            self.ssns.resize(usize::from(stream) + 1, Ssn(0));
         }
-        self.bytes += message.payload.len() as u32;
-        let expiry = message.lifetime.map_or(Instant::FAR_FUTURE, |lifetime| now + lifetime);
-        self.expiring += u32::from(message.lifetime.is_some());
-        self.unbundled += u32::from(message.no_bundle);
-        let key = self.messages.insert(Queued { message, next: NONE, expiry }) as u32;
-        let stream = &mut self.streams[at];
-        let was_empty = stream.first == NONE;
-        match was_empty {
-            true => stream.first = key,
-            false => self.messages[stream.last as usize].next = key,
+        self.bytes += payload.len() as u32;
+        let mut flags = DataFlags::default();
+        if unordered {
+            flags = flags | DataFlags::UNORDERED;
         }
-        stream.last = key;
-        if was_empty || self.scheduler == StreamScheduler::FirstCome {
-            self.turns.push_back(number);
+        if immediate {
+            flags = flags | DataFlags::IMMEDIATE;
         }
+        let mut expiry = Instant::FAR_FUTURE;
+        if let Some(lifetime) = lifetime {
+            expiry = now + lifetime;
+        }
+        let queued = Queued { payload, context, expiry, ppid, stream, flags, unbundled: no_bundle };
+        self.expiring += u32::from(queued.expires());
+        self.unbundled += u32::from(no_bundle);
+        self.waiting.push(queued);
     }
 
     /// Bytes of the message whose turn it is that are still to be sent. `None` when nothing waits.
+    #[inline]
     pub(crate) fn next_len(&self) -> Option<usize> {
-        match &self.begun {
-            Some(begun) => Some(begun.payload.len() - begun.offset as usize),
-            None => {
-                let stream = self.streams[usize::from(*self.turns.front()?)];
-                Some(self.messages[stream.first as usize].message.payload.len())
-            }
-        }
+        self.waiting.front().map(|message| message.payload.len())
     }
 
     /// Takes up to `max` bytes (at least one) of the message whose turn it is, as a chunk.
+    #[inline]
     pub(crate) fn take(&mut self, max: usize) -> Option<OutboundChunk> {
-        let mut begun = match self.begun.take() {
-            Some(begun) => begun,
-            None => {
-                let (message, ssn) = self.pop()?;
-                if message.payload.len() <= max {
-                    // The usual case: a message in one chunk.
-                    self.bytes -= message.payload.len() as u32;
-                    let Message { payload, context, ppid, stream, unordered, immediate, .. } = message;
-                    let whole = (true, true);
-                    return Some(OutboundChunk::new(payload, context, ppid, stream, ssn, whole, unordered, immediate));
-                }
-                let Message { context, ppid, stream, unordered, immediate, payload, .. } = message;
-                Begun { context, ppid, stream, unordered, immediate, payload, offset: 0, ssn }
-            }
-        };
-        let beginning = begun.offset == 0;
-        let offset = begun.offset as usize;
-        let left = begun.payload.len() - offset;
-        let ending = left <= max;
-        //= RFC 9260 §6.9: "The data sender MUST break the user message into a series of DATA chunks."
-        //= RFC 9260 §6: "an endpoint MUST fragment large user messages into multiple DATA chunks"
-        let payload = match (beginning, ending) {
-            (true, true) => core::mem::take(&mut begun.payload),
-            _ => begun.payload.slice(offset..offset + left.min(max)),
-        };
-        self.bytes -= payload.len() as u32;
-        begun.offset += payload.len() as u32;
-        //= RFC 9260 §3.3.1: "the same Stream Sequence Number MUST be carried in each of the fragments"
-        //= RFC 9260 §3.3.1: "If an unordered user message is fragmented, each fragment of the message MUST have its U
-        //= bit set to 1."
-        //= RFC 9260 §3.3.1: "This field MUST be sent even in fragmented DATA chunks"
-        //= RFC 9260 §6.9: "then the U flag of each DATA chunk of the user message MUST be set to 1"
-        let chunk = OutboundChunk::new(
-            payload,
-            begun.context,
-            begun.ppid,
-            begun.stream,
-            begun.ssn,
-            (beginning, ending),
-            begun.unordered,
-            begun.immediate && ending,
-        );
-        if !ending {
-            self.begun = Some(begun);
+        let len = self.next_len()?;
+        if len > max || self.begun.is_some() {
+            return self.take_fragment(max);
         }
-        Some(chunk)
+        // The usual case: a message in one chunk.
+        let Queued { payload, context, ppid, stream, flags, .. } = self.pop()?;
+        let ssn = self.next_ssn(stream, flags);
+        Some(OutboundChunk::new(payload, context, ppid, stream, ssn, flags | DataFlags::UNFRAGMENTED))
     }
 
-    /// Gives back every message that waits; forgets them and the streams' sequence numbers.
+    //= RFC 9260 §6.9: "The data sender MUST break the user message into a series of DATA chunks."
+    //= RFC 9260 §6: "an endpoint MUST fragment large user messages into multiple DATA chunks"
+    fn take_fragment(&mut self, max: usize) -> Option<OutboundChunk> {
+        let message = self.waiting.front()?;
+        let (stream, flags) = (message.stream, message.flags);
+        let (beginning, ending) = (self.begun.is_none(), message.payload.len() <= max);
+        //= RFC 9260 §3.3.1: "the same Stream Sequence Number MUST be carried in each of the fragments"
+        //= RFC 9260 §3.3.1: "This field MUST be sent even in fragmented DATA chunks"
+        let ssn = match self.begun.take() {
+            Some(ssn) => ssn,
+            None => self.next_ssn(stream, flags),
+        };
+        //= RFC 9260 §3.3.1: "If an unordered user message is fragmented, each fragment of the message MUST have its U
+        //= bit set to 1."
+        //= RFC 9260 §6.9: "then the U flag of each DATA chunk of the user message MUST be set to 1"
+        let mut place = DataFlags::of_fragment(beginning, ending);
+        if flags.is_unordered() {
+            place = place | DataFlags::UNORDERED;
+        }
+        if ending {
+            let Queued { payload, context, ppid, .. } = self.pop()?;
+            return Some(OutboundChunk::new(payload, context, ppid, stream, ssn, flags | place));
+        }
+        self.begun = Some(ssn);
+        let message = self.waiting.front_mut()?;
+        let payload = message.payload.slice(..max);
+        message.payload.advance(max);
+        self.bytes -= max as u32;
+        Some(OutboundChunk::new(payload, message.context, message.ppid, stream, ssn, place))
+    }
+
+    /// The sequence number of a message that is being sent.
+    #[inline]
+    fn next_ssn(&mut self, stream: u16, flags: DataFlags) -> Ssn {
+        let next = &mut self.ssns[usize::from(stream)];
+        let ssn = *next;
+        // Unordered messages do not count (RFC 9260 §6.5).
+        //= RFC 9260 §6.5: "The Stream Sequence Number of an outgoing stream MUST be incremented by 1 for each ordered
+        //= user message sent"
+        //= RFC 9260 §6.5: "For unordered user messages, the Stream Sequence Number MUST NOT be changed."
+        if !flags.is_unordered() {
+            *next = ssn.next();
+        }
+        ssn
+    }
+
+    /// Gives back every message that waits, the one begun first; forgets them and the streams' sequence numbers.
     pub(crate) fn drain(&mut self) -> Vec<Unsent> {
         let mut unsent = Vec::with_capacity(self.messages());
-        if let Some(begun) = self.begun.take() {
-            let Begun { context, ppid, stream, payload, offset, .. } = begun;
-            unsent.push(Unsent {
-                context,
-                stream,
-                begun: true,
-                ppid,
-                payload: smallvec::smallvec![payload.slice(offset as usize..)],
-            });
+        if self.begun.take().is_some() {
+            unsent.extend(self.pop().map(|message| Unsent::new(message, true)));
         }
-        for stream in &self.streams {
-            let mut key = stream.first;
-            while let Some(queued) = self.messages.try_remove(key as usize) {
-                unsent.push(Unsent::new(queued.message));
-                key = queued.next;
-            }
-        }
-        *self = Self::new(self.scheduler);
+        let scheduler = self.waiting.scheduler();
+        let rest = core::mem::replace(self, Self::new(scheduler)).waiting;
+        let rest = match rest {
+            Waiting::FirstCome(messages) => messages,
+            Waiting::RoundRobin(robin) => robin.streams.into_iter().flatten().collect(),
+        };
+        unsent.extend(rest.into_iter().map(|message| Unsent::new(message, false)));
         unsent
     }
 
     /// Gives back memory that nothing is in.
     pub(crate) fn shrink(&mut self) {
-        self.messages.shrink_to_fit();
-        self.turns.shrink_to_fit();
+        match &mut self.waiting {
+            Waiting::FirstCome(messages) => messages.shrink_to_fit(),
+            Waiting::RoundRobin(robin) if robin.messages == 0 => **robin = RoundRobin::default(),
+            Waiting::RoundRobin(_) => {}
+        }
     }
 
-    /// Takes the messages of streams from `count` on: the peer grants no more (RFC 9260 §5.1.1).
+    /// Takes the messages of streams from `count` on: the peer grants no more (RFC 9260 §5.1.1). What is begun is finished.
     pub(crate) fn limit_streams(&mut self, count: u16) -> Vec<Unsent> {
-        let mut refused = Vec::new();
-        for at in usize::from(count)..self.streams.len() {
-            let mut key = self.streams[at].first;
-            while let Some(queued) = self.remove(key) {
-                self.bytes -= queued.message.payload.len() as u32;
-                key = queued.next;
-                refused.push(Unsent::new(queued.message));
+        let begun = self.begun.is_some();
+        let mut before = Waiting::new(self.waiting.scheduler());
+        core::mem::swap(&mut before, &mut self.waiting);
+        (self.bytes, self.expiring, self.unbundled) = (0, 0, 0);
+        let (mut refused, mut first) = (Vec::new(), true);
+        while let Some(message) = before.pop() {
+            if message.stream >= count && !(begun && first) {
+                refused.push(Unsent::new(message, false));
+            } else {
+                self.bytes += message.payload.len() as u32;
+                self.expiring += u32::from(message.expires());
+                self.unbundled += u32::from(message.unbundled);
+                self.waiting.push(message);
             }
+            first = false;
         }
-        self.streams.truncate(usize::from(count));
-        self.turns.retain(|stream| *stream < count);
         refused
     }
 
     /// Takes the message whose turn it is, if it has waited too long and nothing of it was sent.
     pub(crate) fn take_expired(&mut self, now: Instant) -> Option<Unsent> {
-        if self.expiring == 0 || self.begun.is_some() {
+        if self.expiring == 0 || self.begun.is_some() || self.waiting.front()?.expiry > now {
             return None;
         }
-        let stream = self.streams[usize::from(*self.turns.front()?)];
-        if self.messages[stream.first as usize].expiry > now {
-            return None;
-        }
-        let message = self.take_next()?;
-        self.bytes -= message.payload.len() as u32;
-        Some(Unsent::new(message))
-    }
-
-    fn remove(&mut self, key: u32) -> Option<Queued> {
-        let queued = self.messages.try_remove(key as usize)?;
-        self.expiring -= u32::from(queued.message.lifetime.is_some());
-        self.unbundled -= u32::from(queued.message.no_bundle);
-        Some(queued)
+        self.pop().map(|message| Unsent::new(message, false))
     }
 
     /// Takes the message whose turn it is.
-    fn take_next(&mut self) -> Option<Message> {
-        let number = self.turns.pop_front()?;
-        let Queued { message, next, .. } = self.remove(self.streams[usize::from(number)].first)?;
-        let stream = &mut self.streams[usize::from(number)];
-        stream.first = next;
-        if next == NONE {
-            stream.last = NONE;
-        } else if self.scheduler == StreamScheduler::RoundRobin {
-            self.turns.push_back(number);
-        }
+    #[inline]
+    fn pop(&mut self) -> Option<Queued> {
+        let message = self.waiting.pop()?;
+        self.bytes -= message.payload.len() as u32;
+        self.expiring -= u32::from(message.expires());
+        self.unbundled -= u32::from(message.unbundled);
         Some(message)
-    }
-
-    /// The message whose turn it is, with its sequence number.
-    fn pop(&mut self) -> Option<(Message, Ssn)> {
-        let message = self.take_next()?;
-        let stream = &mut self.streams[usize::from(message.stream)];
-        let ssn = stream.ssn;
-        // Unordered messages do not count (RFC 9260 §6.5).
-        //= RFC 9260 §6.5: "The Stream Sequence Number of an outgoing stream MUST be incremented by 1 for each ordered
-        //= user message sent"
-        //= RFC 9260 §6.5: "For unordered user messages, the Stream Sequence Number MUST NOT be changed."
-        if !message.unordered {
-            stream.ssn = ssn.next();
-        }
-        Some((message, ssn))
     }
 }
 
@@ -379,7 +420,7 @@ mod tests {
         queue.push(message(1, "x"), Instant::ORIGIN);
         let mut flags = Vec::new();
         while let Some(chunk) = queue.take(3) {
-            flags.push((chunk.beginning, chunk.ending, chunk.ssn.get(), chunk.payload.len()));
+            flags.push((chunk.flags.is_beginning(), chunk.flags.is_ending(), chunk.ssn.get(), chunk.payload.len()));
         }
         assert_eq!(flags, [(true, false, 0, 3), (false, false, 0, 3), (false, true, 0, 2), (true, true, 0, 1)]);
     }

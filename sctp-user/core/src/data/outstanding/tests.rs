@@ -2,10 +2,11 @@ use bytes::Bytes;
 
 use super::*;
 use crate::serial::Ssn;
+use crate::wire::DataFlags;
 use proptest::prelude::*;
 
 fn chunk(len: usize) -> OutboundChunk {
-    OutboundChunk::new(Bytes::from(vec![0; len]), 0, 0, 0, Ssn(0), (true, true), false, false)
+    OutboundChunk::new(Bytes::from(vec![0; len]), 0, 0, 0, Ssn(0), DataFlags::UNFRAGMENTED)
 }
 
 /// `count` chunks of 100 bytes from TSN 1 on.
