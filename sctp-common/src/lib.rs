@@ -19,6 +19,7 @@
 //! | [`cookie`] | the State Cookie: its layout, its MAC, its keys |
 //! | [`siphash`] | SipHash-2-4, the keyed hash behind steering and cookies |
 //! | [`metadata`] | the struct in front of each redirected frame |
+//! | [`near`] | the table of verification tags that the program reads in place |
 //! | [`maps`] | names, keys and values of the program's maps and globals |
 //!
 //! # Written for two machines
@@ -39,6 +40,7 @@ pub mod judge;
 pub mod limit;
 pub mod maps;
 pub mod metadata;
+pub mod near;
 pub mod reply;
 pub mod rules;
 pub mod siphash;

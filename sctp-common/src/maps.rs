@@ -6,13 +6,16 @@
 
 /// What the bytes of keys and values mean. To be raised whenever they come to mean something else without a change of their sizes: programs
 /// are replaced under maps that hold entries.
-pub const LAYOUT: u32 = 1;
+pub const LAYOUT: u32 = 2;
 
 /// Map names, as they stand in the ELF object.
 pub mod names {
     /// Array of [`PortEntry`](super::PortEntry), index = SCTP port: which ports are ours.
     pub const PORTS: &str = "PORTS";
-    /// Hash of [`TagKey`](super::TagKey) to [`TagEntry`](super::TagEntry): verification tags of live associations.
+    /// Array of [`TagBucket`](crate::near::TagBucket), index = [`bucket_of`](crate::near::bucket_of): verification tags of live
+    /// associations.
+    pub const TAG_BUCKETS: &str = "TAG_BUCKETS";
+    /// Hash of [`TagKey`](super::TagKey) to [`TagEntry`](super::TagEntry): those that did not fit their bucket.
     pub const TAGS: &str = "TAGS";
     /// Hash of [`PeerKey`](super::PeerKey) to [`PeerEntry`](super::PeerEntry): the peers of live associations.
     pub const PEERS: &str = "PEERS";
@@ -31,7 +34,9 @@ pub mod names {
 pub mod globals {
     /// `u32`: how many workers there are (at least 1).
     pub const WORKERS: &str = "WORKERS";
-    /// `[u64; 2]`: key of [`Steering`](crate::steering::Steering).
+    /// `u32`: how many entries the map [`TAG_BUCKETS`](super::names::TAG_BUCKETS) has.
+    pub const TAG_BUCKET_COUNT: &str = "TAG_BUCKET_COUNT";
+    /// `[u64; 2]`: key of [`Steering`](crate::steering::Steering), and of [`bucket_of`](crate::near::bucket_of).
     pub const HASH_KEY: &str = "HASH_KEY";
     /// `u32`: bits of [`policy`](super::policy).
     pub const POLICY: &str = "POLICY";
@@ -139,7 +144,7 @@ pub enum TagKind {
     Peer = 1,
 }
 
-/// Key of the map [`TAGS`](names::TAGS).
+/// Key of the map [`TAGS`](names::TAGS), and of the [buckets](crate::near) in front of it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TagKey {
@@ -157,6 +162,13 @@ impl TagKey {
     #[must_use]
     pub const fn new(local_port: u16, kind: TagKind, tag: u32) -> Self {
         Self { local_port, kind: kind as u16, tag }
+    }
+
+    /// The key as one number, which is not 0 for a tag that is not: those of associations never are.
+    #[inline(always)]
+    #[must_use]
+    pub const fn number(self) -> u64 {
+        self.local_port as u64 | (self.kind as u64) << 16 | (self.tag as u64) << 32
     }
 
     /// The key as the map compares it.

@@ -3,9 +3,9 @@
 //! The first bounds what a flood costs this host and its network; the second keeps one network's flood from using up the
 //! answers for everybody else.
 
-use aya_ebpf::helpers::bpf_ktime_get_ns;
+use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{LruPerCpuHashMap, PerCpuArray};
+use aya_ebpf::maps::PerCpuArray;
 use sctp_common::frame::{Addresses, Decoded};
 use sctp_common::limit::source_prefix;
 use sctp_common::verdict::DropReason;
@@ -16,20 +16,28 @@ use crate::settings;
 #[map]
 static ANSWERED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
-/// The same for each source prefix. Of the prefixes that do not fit, the least recently used is forgotten, and with it that
-/// its bucket was spent; the CPU's own bucket still counts.
+/// The same for source prefixes, each in the place that its hash says. Two that meet in one take turns: the one that comes forgets the
+/// other, and with it that its bucket was spent; the CPU's own bucket still counts. An array, since it is read without a call.
 #[map]
-static ANSWERED_PREFIXES: LruPerCpuHashMap<u64, u64> = LruPerCpuHashMap::with_max_entries(PREFIXES, 0);
+static ANSWERED_PREFIXES: PerCpuArray<Prefix> = PerCpuArray::with_max_entries(PREFIXES, 0);
 
 const PREFIXES: u32 = 4096;
+
+/// Until when the bucket of a prefix is spent.
+#[repr(C)]
+struct Prefix {
+    prefix: u64,
+    spent: u64,
+}
 
 /// Takes a token from both buckets, or from neither.
 ///
 /// The CPU's is looked at first, so that a flood from everywhere does not cost an entry in the map for each packet.
 #[inline(always)]
 pub(crate) fn take(packet: &Decoded, addresses: &Addresses) -> Result<(), DropReason> {
+    // The time of the last tick: some milliseconds old, which the burst makes good, and far quicker to be had than the time.
     // SAFETY: the helper has no preconditions.
-    let now = unsafe { bpf_ktime_get_ns() };
+    let now = unsafe { bpf_ktime_get_coarse_ns() };
     let ours = ANSWERED.get_ptr_mut(0).ok_or(DropReason::AnswerRate)?;
     // SAFETY: the pointer is to this CPU's own value, which the kernel keeps for the program's life, and XDP programs on one
     // CPU do not interrupt each other.
@@ -42,18 +50,12 @@ pub(crate) fn take(packet: &Decoded, addresses: &Addresses) -> Result<(), DropRe
 
 #[inline(always)]
 fn take_of_prefix(prefix: u64, now: u64) -> Result<(), DropReason> {
-    let rate = settings::answers_per_prefix();
-    match ANSWERED_PREFIXES.get_ptr_mut(prefix) {
-        Some(theirs) => {
-            // SAFETY: the pointer is to this CPU's own value. If the entry is evicted meanwhile, its memory is not given
-            // back before the program has run; at worst another prefix inherits what is written.
-            let theirs = unsafe { &mut *theirs };
-            *theirs = rate.take(*theirs, now).ok_or(DropReason::AnswerRate)?;
-            Ok(())
-        }
-        None => {
-            let spent = rate.take(0, now).ok_or(DropReason::AnswerRate)?;
-            ANSWERED_PREFIXES.insert(prefix, spent, 0).map_err(|_| DropReason::AnswerRate)
-        }
-    }
+    let theirs =
+        ANSWERED_PREFIXES.get_ptr_mut(settings::place_of_prefix(prefix, PREFIXES)).ok_or(DropReason::AnswerRate)?;
+    // SAFETY: the pointer is to this CPU's own value, as above.
+    let theirs = unsafe { &mut *theirs };
+    let spent = if theirs.prefix == prefix { theirs.spent } else { 0 };
+    let spent = settings::answers_per_prefix().take(spent, now).ok_or(DropReason::AnswerRate)?;
+    *theirs = Prefix { prefix, spent };
+    Ok(())
 }

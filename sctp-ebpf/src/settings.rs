@@ -3,13 +3,18 @@
 use aya_ebpf::Global;
 use sctp_common::judge::ChecksumPolicy;
 use sctp_common::limit::Rate;
-use sctp_common::maps::policy;
+use sctp_common::maps::{TagKey, policy};
+use sctp_common::near;
 use sctp_common::siphash::HashKey;
 use sctp_common::steering::Steering;
 
 /// How many workers there are.
 #[unsafe(no_mangle)]
 static WORKERS: Global<u32> = Global::new(1);
+
+/// How many buckets of tags there are.
+#[unsafe(no_mangle)]
+static TAG_BUCKET_COUNT: Global<u32> = Global::new(TAG_BUCKETS);
 
 /// Key of the steering hash.
 #[unsafe(no_mangle)]
@@ -35,6 +40,23 @@ static ANSWERS_PER_PREFIX: Global<[u64; 2]> = Global::new(Rate::ANSWERS_PER_PREF
 #[inline(always)]
 pub(crate) fn steering() -> Steering {
     Steering { key: HASH_KEY.load(), workers: workers() as u16 }
+}
+
+/// How many buckets of tags there are, unless userspace sets another number.
+pub(crate) const TAG_BUCKETS: u32 = 1 << 15;
+
+/// Which bucket `key` belongs to.
+#[inline(always)]
+pub(crate) fn bucket_of(key: &TagKey) -> u32 {
+    near::bucket_of(key, &HASH_KEY.load(), TAG_BUCKET_COUNT.load())
+}
+
+/// Which of `places` places the bucket of `prefix` has. Nobody outside knows which prefixes meet.
+#[inline(always)]
+pub(crate) fn place_of_prefix(prefix: u64, places: u32) -> u32 {
+    let [first, last] = HASH_KEY.load();
+    let hash = (prefix ^ last).wrapping_mul(first | 1) >> 32;
+    ((hash * u64::from(places)) >> 32) as u32
 }
 
 /// How many workers there are, each with a socket on every queue.

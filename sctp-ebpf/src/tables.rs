@@ -5,11 +5,19 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap};
 use sctp_common::judge::Tables;
 use sctp_common::maps::{AddressKey, PeerEntry, PeerKey, PortEntry, TagEntry, TagKey};
+use sctp_common::near::{TAGS_PER_BUCKET, TagBucket};
+
+use crate::settings;
 
 #[map]
 static PORTS: Array<PortEntry> = Array::with_max_entries(1 << 16, 0);
 
-/// Two tags for each association: 32 Ki associations, unless userspace sets another size. Memory is taken as entries come.
+/// Tags of associations, three to a bucket.
+#[map]
+static TAG_BUCKETS: Array<TagBucket> = Array::with_max_entries(settings::TAG_BUCKETS, 0);
+
+/// Those that do not fit their bucket: at worst all, two for each of 32 Ki associations, unless userspace sets another size. Memory is
+/// taken as entries come.
 #[map]
 static TAGS: HashMap<TagKey, TagEntry> = HashMap::with_max_entries(1 << 16, BPF_F_NO_PREALLOC);
 
@@ -31,6 +39,21 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn tag(&self, key: &TagKey) -> Option<TagEntry> {
+        let bucket = TAG_BUCKETS.get_ptr(settings::bucket_of(key))?;
+        for place in 0..TAGS_PER_BUCKET {
+            // SAFETY: the pointer is to a bucket of the map, which lives as long as the program. Userspace writes to it meanwhile, which is
+            // why the key is read before and after: see the module `near`.
+            unsafe {
+                if key_at(bucket, place) == key.number() {
+                    let entry = (*bucket).entry(place);
+                    return if key_at(bucket, place) == key.number() { Some(entry) } else { None };
+                }
+            }
+        }
+        // SAFETY: as above.
+        if unsafe { (*bucket).elsewhere } == 0 {
+            return None;
+        }
         // SAFETY: userspace replaces an entry as a whole and elements are freed only after the program has run (RCU), so
         // the copy taken here is of one entry or of its successor for the same tag.
         unsafe { TAGS.get(key) }.copied()
@@ -46,4 +69,15 @@ impl Tables for Maps {
     fn is_ours(&self, address: &[u8; 16]) -> bool {
         ADDRESSES.get_ptr(AddressKey(*address)).is_some()
     }
+}
+
+/// The key at `place` of `bucket`, read from memory now.
+///
+/// # Safety
+///
+/// `bucket` points to a bucket, and `place` is below [`TAGS_PER_BUCKET`].
+#[inline(always)]
+unsafe fn key_at(bucket: *const TagBucket, place: usize) -> u64 {
+    // SAFETY: the caller vouches for it.
+    unsafe { (&raw const (*bucket).keys[place]).read_volatile() }
 }

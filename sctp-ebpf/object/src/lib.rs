@@ -36,6 +36,7 @@ mod tests {
         let wanted = [
             PROGRAM,
             names::PORTS,
+            names::TAG_BUCKETS,
             names::TAGS,
             names::PEERS,
             names::HEARTBEATS,
@@ -44,6 +45,7 @@ mod tests {
             names::COUNTERS,
             globals::WORKERS,
             globals::HASH_KEY,
+            globals::TAG_BUCKET_COUNT,
             globals::POLICY,
             globals::VERIFY_UP_TO,
             globals::ANSWERS_PER_CPU,

@@ -12,6 +12,7 @@ use sctp_common::maps::{
     AddressKey, HeartbeatEntry, HeartbeatKey, PeerEntry, PeerKey, PortEntry, TagEntry, TagKey, globals, names,
 };
 use sctp_common::metadata::RxMetadata;
+use sctp_common::near::{TagBucket, bucket_of, buckets_for};
 use sctp_common::siphash::HashKey;
 use sctp_common::verdict::Verdict;
 use sctp_ebpf_object::{OBJECT, PROGRAM};
@@ -56,6 +57,9 @@ pub(crate) struct Program {
     counters: PerCpuArray<MapData, u64>,
     /// The sums of the counters after the last run.
     counted: RefCell<Vec<u64>>,
+    hash_key: HashKey,
+    /// How many buckets of tags there are.
+    buckets: u32,
     /// AF_XDP sockets that were put into the map, which holds no reference of its own.
     sockets: Vec<OwnedFd>,
 }
@@ -76,6 +80,7 @@ pub(crate) struct Outcome {
 impl Program {
     /// Loads the program and gives it the tests' ports and addresses.
     pub(crate) fn load(settings: Settings) -> Result<Self> {
+        let buckets = buckets_for(settings.tags);
         let mut loader = EbpfLoader::new();
         let mut ebpf = loader
             .override_global(globals::WORKERS, &settings.workers, true)
@@ -85,14 +90,17 @@ impl Program {
             .override_global(globals::ANSWERS_PER_CPU, &settings.answers[0].to_global(), true)
             .override_global(globals::ANSWERS_PER_PREFIX, &settings.answers[1].to_global(), true)
             .override_global(globals::LOG_LEVEL, &settings.log_level, true)
+            .override_global(globals::TAG_BUCKET_COUNT, &buckets, true)
             .map_max_entries(names::TAGS, settings.tags)
+            .map_max_entries(names::TAG_BUCKETS, buckets)
             .load(OBJECT)
             .context("the object does not load")?;
         let program: &mut Xdp = ebpf.program_mut(PROGRAM).context("no such program")?.try_into()?;
         program.load().context("the verifier refuses the program")?;
         let counters = PerCpuArray::try_from(ebpf.take_map(names::COUNTERS).context("no counters")?)?;
         let counted = RefCell::new(sums(&counters)?);
-        Ok(Self { ebpf, counters, counted, sockets: Vec::new() })
+        let hash_key = settings.hash_key;
+        Ok(Self { ebpf, counters, counted, hash_key, buckets, sockets: Vec::new() })
     }
 
     pub(crate) fn own_port(&mut self, port: u16, listening: bool) -> Result<()> {
@@ -105,7 +113,19 @@ impl Program {
         Ok(addresses.insert(address, 0, 0)?)
     }
 
+    /// Adds a tag: to its bucket, or behind it if that is full.
     pub(crate) fn add_tag(&mut self, key: TagKey, entry: TagEntry) -> Result<()> {
+        let index = bucket_of(&key, &self.hash_key, self.buckets);
+        let mut buckets: Array<_, [u8; TagBucket::SIZE]> = Array::try_from(self.map(names::TAG_BUCKETS)?)?;
+        let bucket = TagBucket::from_bytes(&buckets.get(&index, 0)?);
+        if let Some(bucket) = bucket.with(&key, entry) {
+            return Ok(buckets.set(index, bucket.to_bytes(), 0)?);
+        }
+        buckets.set(index, bucket.with_elsewhere(bucket.elsewhere + 1).to_bytes(), 0)?;
+        self.add_tag_behind(key, entry)
+    }
+
+    fn add_tag_behind(&mut self, key: TagKey, entry: TagEntry) -> Result<()> {
         let mut tags: HashMap<_, [u8; TagKey::SIZE], [u8; TagEntry::SIZE]> = HashMap::try_from(self.map(names::TAGS)?)?;
         Ok(tags.insert(key.to_bytes(), entry.to_bytes(), 0)?)
     }

@@ -44,6 +44,7 @@ use aya::programs::xdp::XdpLink as Link;
 use aya_obj::{EbpfSectionKind, Object};
 use rustix::net::{AddressFamily, SocketType};
 use sctp_common::maps::{AddressKey, HeartbeatKey, PeerKey, PortEntry, TagKey, names};
+use sctp_common::near::TagBucket;
 use sctp_common::verdict::Verdict;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -472,6 +473,14 @@ fn forget(ebpf: &mut Ebpf) -> Result<(), OpenError> {
     for port in 0..ports.len() {
         if ports.get(&port, 0).map_err(failed(name))? != none {
             ports.set(port, none, 0).map_err(failed(name))?;
+        }
+    }
+    let name = names::TAG_BUCKETS;
+    let none = TagBucket::default().to_bytes();
+    let mut buckets: Array<_, [u8; TagBucket::SIZE]> = Array::try_from(map(ebpf, name)?).map_err(failed(name))?;
+    for index in 0..buckets.len() {
+        if buckets.get(&index, 0).map_err(failed(name))? != none {
+            buckets.set(index, none, 0).map_err(failed(name))?;
         }
     }
     empty::<{ TagKey::SIZE }, [u8; sctp_common::maps::TagEntry::SIZE]>(ebpf, names::TAGS)?;

@@ -34,6 +34,7 @@ mod queues;
 mod reassembled;
 mod route;
 mod shared_tags;
+mod tags;
 
 pub use config::{AttachMode, ChecksumPolicy, CopyPolicy, FragmentPolicy, InterfaceMode, Mode, XdpConfig};
 pub use control::Control;

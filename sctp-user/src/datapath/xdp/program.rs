@@ -12,6 +12,7 @@ use sctp_common::maps::{
     AddressKey, HeartbeatEntry, HeartbeatKey, PeerEntry, PeerKey, PortEntry, TagEntry, TagKey, globals, names,
     socket_index,
 };
+use sctp_common::near::buckets_for;
 use sctp_common::verdict::Verdict;
 
 use super::super::socket::Socket;
@@ -19,6 +20,7 @@ use super::config::{AttachMode, XdpConfig};
 use super::error::OpenError;
 use super::kept::{self, Lease, Place};
 use super::log::{self, ProgramLog};
+use super::tags::Tags;
 
 /// A program that is attached to one interface, with its maps.
 ///
@@ -26,7 +28,7 @@ use super::log::{self, ProgramLog};
 /// came by, so the map of sockets is another one for each. Dropping this detaches the program.
 pub(super) struct Program {
     ports: Array<MapData, [u8; PortEntry::SIZE]>,
-    tags: HashMap<MapData, [u8; TagKey::SIZE], [u8; TagEntry::SIZE]>,
+    tags: Tags,
     peers: HashMap<MapData, [u8; PeerKey::SIZE], [u8; PeerEntry::SIZE]>,
     heartbeats: HashMap<MapData, [u8; HeartbeatKey::SIZE], [u8; HeartbeatEntry::SIZE]>,
     addresses: HashMap<MapData, [u8; AddressKey::SIZE], u32>,
@@ -73,7 +75,7 @@ impl Program {
         let log = log::of(&mut ebpf);
         Ok(Self {
             ports: map(&mut ebpf, names::PORTS)?,
-            tags: map(&mut ebpf, names::TAGS)?,
+            tags: Tags::new(map(&mut ebpf, names::TAG_BUCKETS)?, map(&mut ebpf, names::TAGS)?, config.steering.key),
             peers: map(&mut ebpf, names::PEERS)?,
             heartbeats: map(&mut ebpf, names::HEARTBEATS)?,
             addresses: map(&mut ebpf, names::ADDRESSES)?,
@@ -120,15 +122,15 @@ impl Program {
     }
 
     pub(super) fn set_tag(&mut self, key: TagKey, entry: TagEntry) -> Result<(), MapError> {
-        self.tags.insert(key.to_bytes(), entry.to_bytes(), 0)
+        self.tags.set(key, entry)
     }
 
     pub(super) fn tag(&self, key: TagKey) -> Option<TagEntry> {
-        self.tags.get(&key.to_bytes(), 0).ok().map(TagEntry::from_bytes)
+        self.tags.get(key)
     }
 
     pub(super) fn remove_tag(&mut self, key: TagKey) -> Result<(), MapError> {
-        unless_missing(self.tags.remove(&key.to_bytes()))
+        self.tags.remove(key)
     }
 
     pub(super) fn set_peer(&mut self, key: PeerKey, entry: PeerEntry) -> Result<(), MapError> {
@@ -183,6 +185,9 @@ fn unless_missing(outcome: Result<(), MapError>) -> Result<(), MapError> {
     }
 }
 
+/// Verification tags that a program can know unless another number is set: those of 32 Ki associations.
+const DEFAULT_TAGS: u32 = 1 << 16;
+
 /// What a program is loaded with.
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
@@ -197,16 +202,17 @@ pub(super) struct Settings {
 impl Settings {
     fn of(target: Target<'_>, config: &XdpConfig) -> Self {
         let workers = u32::from(config.steering.workers);
+        let tags = config.tags.unwrap_or(DEFAULT_TAGS);
+        let buckets = buckets_for(tags);
         let globals = [
+            (globals::TAG_BUCKET_COUNT, buckets.to_ne_bytes().to_vec()),
             (globals::WORKERS, workers.to_ne_bytes().to_vec()),
             (globals::HASH_KEY, config.steering.key.map(u64::to_ne_bytes).concat()),
             (globals::POLICY, config.policy().to_ne_bytes().to_vec()),
             (globals::VERIFY_UP_TO, config.checksum.verify_up_to().to_ne_bytes().to_vec()),
         ];
-        let mut sizes = BTreeMap::from([(names::XSKS, target.queues * workers)]);
-        if let Some(tags) = config.tags {
-            sizes.extend([names::TAGS, names::PEERS, names::HEARTBEATS].map(|name| (name, tags)));
-        }
+        let mut sizes = BTreeMap::from([(names::XSKS, target.queues * workers), (names::TAG_BUCKETS, buckets)]);
+        sizes.extend([names::TAGS, names::PEERS, names::HEARTBEATS].map(|name| (name, tags)));
         Self { globals: globals.map(|(name, value)| (name.to_owned(), value)).into(), sizes, strict: true }
     }
 }
