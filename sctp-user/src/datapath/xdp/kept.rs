@@ -495,7 +495,8 @@ fn empty<const KEY: usize, V: aya::Pod>(ebpf: &mut Ebpf, name: &'static str) -> 
     let keys: Vec<[u8; KEY]> = table.keys().collect::<Result<_, _>>().map_err(failed(name))?;
     for key in keys {
         match table.remove(&key) {
-            Ok(()) | Err(MapError::KeyNotFound) => {}
+            Ok(()) => {}
+            Err(error) if program::is_missing(&error) => {}
             Err(error) => return Err(failed(name)(error)),
         }
     }

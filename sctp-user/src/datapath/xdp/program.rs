@@ -180,8 +180,17 @@ impl Program {
 /// That a key is not there any more is all that was wanted.
 fn unless_missing(outcome: Result<(), MapError>) -> Result<(), MapError> {
     match outcome {
-        Err(MapError::KeyNotFound) => Ok(()),
+        Err(error) if is_missing(&error) => Ok(()),
         outcome => outcome,
+    }
+}
+
+/// Whether it is for want of the key that it could not be removed.
+pub(super) fn is_missing(error: &MapError) -> bool {
+    match error {
+        MapError::KeyNotFound => true,
+        MapError::SyscallError(error) => error.io_error.kind() == std::io::ErrorKind::NotFound,
+        _ => false,
     }
 }
 

@@ -5,6 +5,8 @@ use sctp_common::maps::{TagEntry, TagKey};
 use sctp_common::near::{TagBucket, bucket_of};
 use sctp_common::siphash::HashKey;
 
+use super::program::is_missing;
+
 /// The tags of one program.
 pub(super) struct Tags {
     buckets: Array<MapData, [u8; TagBucket::SIZE]>,
@@ -70,7 +72,7 @@ impl Tags {
         }
         match self.behind.remove(&key.to_bytes()) {
             Ok(()) => self.write(index, &bucket.with_elsewhere(bucket.elsewhere - 1)),
-            Err(MapError::KeyNotFound) => Ok(()),
+            Err(error) if is_missing(&error) => Ok(()),
             Err(error) => Err(error),
         }
     }
