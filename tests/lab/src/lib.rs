@@ -24,6 +24,7 @@ pub mod cable;
 pub mod capture;
 pub mod content;
 pub mod faults;
+pub mod flood;
 pub mod frame;
 pub mod interrupt;
 pub mod kernel;
@@ -41,6 +42,7 @@ pub mod veth;
 
 pub use bpffs::BpfFs;
 pub use cable::{Cable, Faults};
+pub use flood::{Flood, Garbage};
 pub use netns::{Namespace, sweep};
 pub use packet_socket::PacketSocket;
 pub use privilege::{is_root, require_root};

@@ -4,7 +4,7 @@
 
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -104,7 +104,19 @@ pub(crate) fn knows_address_family(family: libc::c_int) -> bool {
 
 /// A raw packet socket, bound to one interface of the calling thread's namespace; receives all protocols.
 pub(crate) fn packet_socket(interface: u32) -> io::Result<OwnedFd> {
-    let protocol = (libc::ETH_P_ALL as u16).to_be();
+    packet_socket_for(interface, libc::ETH_P_ALL as u16)
+}
+
+/// A packet socket for whoever only sends, and much: it receives nothing, and its frames do not wait in a queue of the interface.
+pub(crate) fn flood_socket(interface: u32) -> io::Result<OwnedFd> {
+    let socket = packet_socket_for(interface, 0)?;
+    set_option(socket.as_fd(), libc::SOL_PACKET, libc::PACKET_QDISC_BYPASS, 1)?;
+    Ok(socket)
+}
+
+/// A raw packet socket that receives this Ethernet protocol; none if it is 0.
+fn packet_socket_for(interface: u32, protocol: u16) -> io::Result<OwnedFd> {
+    let protocol = protocol.to_be();
     // SAFETY: creates a descriptor, whose only owner is the `OwnedFd`.
     let socket = unsafe {
         let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
@@ -131,14 +143,16 @@ pub(crate) fn relay_socket(interface: u32) -> io::Result<OwnedFd> {
         (libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, RELAY_BUFFER),
     ];
     for (level, option, value) in options {
-        let value: libc::c_int = value;
-        // SAFETY: the pointer and the length describe `value`, which lives through the call.
-        check(unsafe {
-            let length = size_of::<libc::c_int>() as libc::socklen_t;
-            libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const value).cast(), length)
-        })?;
+        set_option(socket.as_fd(), level, option, value)?;
     }
     Ok(socket)
+}
+
+/// Sets a socket option that is a number.
+fn set_option(socket: BorrowedFd<'_>, level: libc::c_int, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
+    let length = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: the pointer and the length describe `value`, which lives through the call.
+    check(unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const value).cast(), length) }).map(drop)
 }
 
 /// Octets that a relay's socket may hold: thousands of frames, for a machine that does something else just now.
@@ -153,6 +167,35 @@ pub(crate) fn send(socket: BorrowedFd<'_>, data: &[u8]) -> io::Result<()> {
         Ok(_) => Err(io::Error::from(io::ErrorKind::WriteZero)),
         Err(_) => Err(io::Error::last_os_error()),
     }
+}
+
+/// Offers frames to the interface of a packet socket, in one system call or a few. Those that it has no room for are lost.
+pub(crate) fn send_many(socket: BorrowedFd<'_>, frames: &[Vec<u8>]) -> io::Result<()> {
+    let part = |frame: &Vec<u8>| libc::iovec { iov_base: frame.as_ptr().cast_mut().cast(), iov_len: frame.len() };
+    let mut parts: Vec<libc::iovec> = frames.iter().map(part).collect();
+    let message = |part: &mut libc::iovec| {
+        // SAFETY: all zeroes is a valid value of this plain structure: no address, no ancillary data.
+        let mut message: libc::mmsghdr = unsafe { std::mem::zeroed() };
+        message.msg_hdr.msg_iov = part;
+        message.msg_hdr.msg_iovlen = 1;
+        message
+    };
+    let mut messages: Vec<libc::mmsghdr> = parts.iter_mut().map(message).collect();
+    let mut done = 0;
+    while done < messages.len() {
+        let left = &mut messages[done..];
+        // SAFETY: the pointer and the count describe `left`, whose parts point to `parts` and these to `frames`; all of them live
+        // through the call, which only reads what the parts point to.
+        let sent = unsafe { libc::sendmmsg(socket.as_raw_fd(), left.as_mut_ptr(), left.len() as libc::c_uint, 0) };
+        match check(sent) {
+            Ok(sent) => done += (sent as usize).max(1),
+            // The first of them was lost.
+            Err(error) if [Some(libc::ENOBUFS), Some(libc::EAGAIN)].contains(&error.raw_os_error()) => done += 1,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// Receives one datagram, or one frame, that is there already.
@@ -222,7 +265,6 @@ pub(crate) fn interrupted() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::fd::AsFd;
     use std::os::unix::net::UnixDatagram;
 
     #[test]
@@ -246,6 +288,19 @@ mod tests {
         assert_eq!(receive(right.as_fd(), &mut buffer).unwrap(), 5);
         assert_eq!(&buffer[..5], b"frame");
         assert_eq!(receive(right.as_fd(), &mut buffer).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn many_datagrams_are_sent_at_once() {
+        let (left, right) = UnixDatagram::pair().unwrap();
+        let frames = [b"one".to_vec(), b"two".to_vec(), b"three".to_vec()];
+        send_many(left.as_fd(), &frames).unwrap();
+        let mut buffer = [0; 16];
+        for frame in frames {
+            let length = receive(right.as_fd(), &mut buffer).unwrap();
+            assert_eq!(buffer[..length], frame);
+        }
+        assert!(send_many(left.as_fd(), &[]).is_ok());
     }
 
     #[test]

@@ -54,7 +54,7 @@ pub(crate) enum Probe {
 }
 
 /// Everything but the compiler and the linker for the BPF target, which `sctp-ebpf-toolchain` looks for.
-pub(crate) const NEEDS: [Need; 10] = [
+pub(crate) const NEEDS: [Need; 11] = [
     Need {
         what: "a C compiler",
         why: "links Rust programs and compiles the foreign peers",
@@ -117,6 +117,14 @@ pub(crate) const NEEDS: [Need; 10] = [
         probe: Probe::Program("tshark"),
         package: "tshark",
         purpose: Purpose::Lab,
+        optional: false,
+    },
+    Need {
+        what: "nmap",
+        why: "scans our ports, as a stranger sees them",
+        probe: Probe::Program("nmap"),
+        package: "nmap",
+        purpose: Purpose::Test,
         optional: false,
     },
     Need {
