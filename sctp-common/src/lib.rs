@@ -15,6 +15,7 @@
 //! | [`reply`] | the packets that answer packets out of the blue |
 //! | [`limit`] | how often they are sent |
 //! | [`verdict`] | every fate a packet can have, with its name and its counter |
+//! | [`sample`] | dropped packets that userspace is shown |
 //! | [`steering`] | which worker owns a tag, over which worker a new peer is spread |
 //! | [`cookie`] | the State Cookie: its layout, its MAC, its keys |
 //! | [`siphash`] | SipHash-2-4, the keyed hash behind steering and cookies |
@@ -43,6 +44,7 @@ pub mod metadata;
 pub mod near;
 pub mod reply;
 pub mod rules;
+pub mod sample;
 pub mod siphash;
 pub mod steering;
 pub mod verdict;

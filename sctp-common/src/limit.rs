@@ -22,6 +22,9 @@ impl Rate {
     /// Answers to packets out of the blue that each CPU gives to one [`source_prefix`].
     pub const ANSWERS_PER_PREFIX: Self = Self::new(100, 20);
 
+    /// [Samples](crate::sample) of dropped packets that each CPU gives while somebody looks.
+    pub const SAMPLES_PER_CPU: Self = Self::new(1_000, 100);
+
     /// `per_second` tokens a second, of which up to `burst` may be taken at once. Both are at least 1.
     #[must_use]
     pub const fn new(per_second: u32, burst: u32) -> Self {

@@ -4,6 +4,8 @@
 //! fully defined. Userspace handles them as byte arrays (`to_bytes`, `from_bytes`): it then needs no `unsafe` promise
 //! about their layout. All numbers are in host byte order.
 
+use crate::verdict::Verdict;
+
 /// What the bytes of keys and values mean. To be raised whenever they come to mean something else without a change of their sizes: programs
 /// are replaced under maps that hold entries.
 pub const LAYOUT: u32 = 2;
@@ -26,8 +28,14 @@ pub mod names {
     pub const ADDRESSES: &str = "ADDRESSES";
     /// AF_XDP sockets, index = [`socket_index`](super::socket_index).
     pub const XSKS: &str = "XSKS";
-    /// Per-CPU array of `u64`, index = [`Verdict::index`](crate::verdict::Verdict::index).
+    /// Per-CPU array of `u64`, index = [`counter_index`](super::counter_index).
     pub const COUNTERS: &str = "COUNTERS";
+    /// Array of one [`Watch`](crate::sample::Watch): which drops somebody looks at.
+    pub const WATCH: &str = "WATCH";
+    /// Ring buffer of [`Sample`](crate::sample::Sample)s.
+    pub const DROPS: &str = "DROPS";
+    /// Per-CPU array of one [`Sampling`](crate::sample::Sampling).
+    pub const SAMPLING: &str = "SAMPLING";
 }
 
 /// Names of the program's globals, set when it is loaded and constant afterwards.
@@ -50,6 +58,11 @@ pub mod globals {
     /// `[u64; 2]`: the same for those from one network ([`source_prefix`](crate::limit::source_prefix)). As built:
     /// [`Rate::ANSWERS_PER_PREFIX`](crate::limit::Rate::ANSWERS_PER_PREFIX).
     pub const ANSWERS_PER_PREFIX: &str = "ANSWERS_PER_PREFIX";
+    /// `[u64; 2]`: [`Rate`](crate::limit::Rate) at which each CPU gives samples of dropped packets, while somebody looks. As built:
+    /// [`Rate::SAMPLES_PER_CPU`](crate::limit::Rate::SAMPLES_PER_CPU).
+    pub const SAMPLES_PER_CPU: &str = "SAMPLES_PER_CPU";
+    /// `u32`: how many queues have counters of their own. All further ones share those that come last. As built: none.
+    pub const QUEUES: &str = "QUEUES";
     /// `u8`: most verbose level that the program logs (0 none, 1 error, 2 warn, 3 info …), defined by aya-log. At 0 the
     /// verifier removes the logging code altogether.
     pub const LOG_LEVEL: &str = "AYA_LOG_LEVEL";
@@ -79,6 +92,20 @@ pub mod policy {
 #[must_use]
 pub const fn socket_index(queue: u32, worker: u16, workers: u32) -> u32 {
     queue.wrapping_mul(workers).wrapping_add(worker as u32)
+}
+
+/// The index in [`COUNTERS`](names::COUNTERS) of a verdict on a packet that came by `queue`, where `queues` have counters of their own.
+#[inline(always)]
+#[must_use]
+pub const fn counter_index(queue: u32, queues: u32, verdict: u32) -> u32 {
+    let row = if queue < queues { queue } else { queues };
+    row.wrapping_mul(Verdict::COUNT).wrapping_add(verdict)
+}
+
+/// How many entries [`COUNTERS`](names::COUNTERS) has where `queues` have counters of their own.
+#[must_use]
+pub const fn counters(queues: u32) -> u32 {
+    (queues + 1) * Verdict::COUNT
 }
 
 /// What the program knows of one SCTP port.
@@ -426,6 +453,16 @@ mod tests {
         let key = AddressKey::new(IpAddr::V4(Ipv4Addr::new(10, 1, 2, 3)));
         assert_eq!(key.to_bytes(), [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 1, 2, 3]);
         assert_eq!(AddressKey::new(IpAddr::V6(Ipv6Addr::LOCALHOST)).0[15], 1);
+    }
+
+    #[test]
+    fn queues_count_apart_and_those_beyond_together() {
+        let count = Verdict::COUNT;
+        assert_eq!(counter_index(3, 0, 5), 5);
+        assert_eq!(counter_index(0, 2, 5), 5);
+        assert_eq!(counter_index(1, 2, 5), count + 5);
+        assert_eq!(counter_index(2, 2, 5), 2 * count + 5);
+        assert_eq!(counter_index(900, 2, count - 1), counters(2) - 1);
     }
 
     #[test]

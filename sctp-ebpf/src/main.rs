@@ -21,6 +21,7 @@ mod limit;
 mod packet;
 mod redirect;
 mod report;
+mod sample;
 mod settings;
 mod tables;
 mod unclaimed;
@@ -41,11 +42,12 @@ use crate::tables::Maps;
 /// Entry point of the program.
 #[xdp]
 pub(crate) fn sctp_xdp(ctx: XdpContext) -> u32 {
-    conclude(match decode(&Packet::of(&ctx)) {
+    let index = match decode(&Packet::of(&ctx)) {
         Ok(packet) => judge(&ctx, &packet::any(packet)),
         Err(Verdict::Pass(PassReason::Icmp)) => icmp::sctp_icmp(ctx.ctx),
         Err(verdict) => verdict.index(),
-    })
+    };
+    conclude(&ctx, index)
 }
 
 /// Decides an SCTP packet's fate, step by step: the short way of packets that carry a tag of ours. Gives the verdict's index.
@@ -93,13 +95,16 @@ fn index(judged: Result<Verdict, Verdict>) -> u32 {
     judged.unwrap_or_else(|verdict| verdict).index()
 }
 
-/// Counts the verdict and says it in the kernel's words.
+/// Counts the verdict, shows the packet if it is dropped and somebody looks, and says the verdict in the kernel's words.
 #[inline(always)]
-fn conclude(index: u32) -> u32 {
-    count::add(index);
+fn conclude(ctx: &XdpContext, index: u32) -> u32 {
+    count::add(ctx, index);
     match Verdict::action_at(index) {
         Action::Pass => XDP_PASS,
-        Action::Drop => XDP_DROP,
+        Action::Drop => {
+            sample::of_drop(ctx, index);
+            XDP_DROP
+        }
         Action::Redirect => XDP_REDIRECT,
         Action::Answer => XDP_TX,
     }

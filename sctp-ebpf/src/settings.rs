@@ -36,6 +36,14 @@ static ANSWERS_PER_CPU: Global<[u64; 2]> = Global::new(Rate::ANSWERS_PER_CPU.to_
 #[unsafe(no_mangle)]
 static ANSWERS_PER_PREFIX: Global<[u64; 2]> = Global::new(Rate::ANSWERS_PER_PREFIX.to_global());
 
+/// Rate of samples of each CPU.
+#[unsafe(no_mangle)]
+static SAMPLES_PER_CPU: Global<[u64; 2]> = Global::new(Rate::SAMPLES_PER_CPU.to_global());
+
+/// How many queues have counters of their own.
+#[unsafe(no_mangle)]
+static QUEUES: Global<u32> = Global::new(0);
+
 /// The function that maps tags and new flows to workers.
 #[inline(always)]
 pub(crate) fn steering() -> Steering {
@@ -87,6 +95,18 @@ pub(crate) fn answers_per_cpu() -> Rate {
 #[inline(always)]
 pub(crate) fn answers_per_prefix() -> Rate {
     Rate::from_global(ANSWERS_PER_PREFIX.load())
+}
+
+/// Rate of samples of each CPU.
+#[inline(always)]
+pub(crate) fn samples_per_cpu() -> Rate {
+    Rate::from_global(SAMPLES_PER_CPU.load())
+}
+
+/// How many queues have counters of their own.
+#[inline(always)]
+pub(crate) fn queues() -> u32 {
+    QUEUES.load()
 }
 
 /// Whether packets out of the blue are never answered.

@@ -43,6 +43,9 @@ mod tests {
             names::ADDRESSES,
             names::XSKS,
             names::COUNTERS,
+            names::WATCH,
+            names::DROPS,
+            names::SAMPLING,
             globals::WORKERS,
             globals::HASH_KEY,
             globals::TAG_BUCKET_COUNT,
@@ -50,6 +53,8 @@ mod tests {
             globals::VERIFY_UP_TO,
             globals::ANSWERS_PER_CPU,
             globals::ANSWERS_PER_PREFIX,
+            globals::SAMPLES_PER_CPU,
+            globals::QUEUES,
             globals::LOG_LEVEL,
         ];
         for name in wanted {

@@ -103,6 +103,22 @@ impl<W: Write> PcapngWriter<W> {
         frame: &[u8],
         comment: &str,
     ) -> io::Result<()> {
+        self.part(interface, time, direction, frame, frame.len(), comment)
+    }
+
+    /// As [`frame`](Self::frame), for the beginning of a frame that had `length` bytes.
+    ///
+    /// # Errors
+    /// As [`frame`](Self::frame).
+    pub fn part(
+        &mut self,
+        interface: u32,
+        time: Duration,
+        direction: Direction,
+        frame: &[u8],
+        length: usize,
+        comment: &str,
+    ) -> io::Result<()> {
         let number = *self.interfaces.get(&interface).ok_or_else(|| {
             io::Error::new(io::ErrorKind::InvalidInput, "a frame of an interface that was not described")
         })?;
@@ -112,7 +128,7 @@ impl<W: Write> PcapngWriter<W> {
         self.put_u32((nanoseconds >> 32) as u32);
         self.put_u32(nanoseconds as u32);
         self.put_u32(frame.len() as u32);
-        self.put_u32(frame.len() as u32);
+        self.put_u32(length.max(frame.len()) as u32);
         self.put(frame);
         self.pad();
         let flags: u32 = match direction {

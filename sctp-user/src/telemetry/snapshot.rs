@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Stack;
 use crate::datapath::LinkStats;
-use crate::datapath::xdp::Control;
+use crate::datapath::xdp::{Control, QueueCounters};
 use crate::stack::command::Inspection;
 use crate::stack::worker::WorkerCounters;
 
@@ -23,6 +23,9 @@ pub struct StackSnapshot {
     /// Counters of the XDP programs by name, all interfaces together, and those that the kernel keeps
     /// for AF_XDP sockets, named `xsk_…`.
     pub xdp: BTreeMap<String, u64>,
+    /// The XDP programs' counters by queue.
+    #[serde(default)]
+    pub queues: Vec<QueueSnapshot>,
     /// The workers.
     pub workers: Vec<WorkerSnapshot>,
     /// The associations of all workers.
@@ -40,6 +43,17 @@ pub struct AfXdpSnapshot {
     pub queues: usize,
     /// Workers.
     pub workers: usize,
+}
+
+/// What the XDP program counted of one queue's packets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueSnapshot {
+    /// The interface.
+    pub interface: String,
+    /// The queue; `None` for all that the stack does not use.
+    pub queue: Option<u32>,
+    /// Counters by name; those at zero are left out.
+    pub xdp: BTreeMap<String, u64>,
 }
 
 /// A worker.
@@ -134,6 +148,7 @@ pub async fn snapshot(stack: &Stack) -> StackSnapshot {
         interfaces: stack.interfaces().to_vec(),
         af_xdp: stack.xdp().map(af_xdp),
         xdp: stack.xdp().map(xdp_counters).unwrap_or_default(),
+        queues: stack.xdp().map(queues).unwrap_or_default(),
         workers,
         associations: associations.into_iter().flatten().collect(),
     }
@@ -175,6 +190,20 @@ fn xdp_counters(control: &Control) -> BTreeMap<String, u64> {
         Err(error) => tracing::warn!(%error, "the AF_XDP sockets' counters cannot be read"),
     }
     counters
+}
+
+/// The programs' verdicts by queue. A queue that has seen nothing is named with no counters; those that are not used are left out then.
+fn queues(control: &Control) -> Vec<QueueSnapshot> {
+    let counters = control.queue_counters().unwrap_or_else(|error| {
+        tracing::warn!(%error, "the XDP programs' counters cannot be read");
+        Vec::new()
+    });
+    let describe = |counters: QueueCounters| {
+        let counted = counters.verdicts.into_iter().filter(|(_, count)| *count > 0);
+        let xdp = counted.map(|(verdict, count)| (verdict.name().to_owned(), count)).collect();
+        QueueSnapshot { interface: counters.interface, queue: counters.queue, xdp }
+    };
+    counters.into_iter().map(describe).filter(|queue| queue.queue.is_some() || !queue.xdp.is_empty()).collect()
 }
 
 fn worker(inspection: &Inspection<'_>) -> WorkerSnapshot {

@@ -89,7 +89,7 @@ fn the_next_process_takes_the_program_over_with_its_counters_and_without_its_ass
     }
     drop((control, links));
 
-    // Two workers need a larger map of sockets: all maps are new.
+    // Two workers need a larger map of sockets; the counters are of queues.
     let (control, mut links) = open(&wire.namespace, &kept_config(&bpffs, "tap0", 2))?;
     wire.tap.send(0, &frame)?;
     let mut seen = 0;
@@ -97,7 +97,15 @@ fn the_next_process_takes_the_program_over_with_its_counters_and_without_its_ass
         seen += receive(link, 1, QUIET)?.len();
     }
     let association = counted(&control)?.get("association").copied();
-    assert_eq!((seen, association), (1, Some(1)));
+    assert_eq!((seen, association), (1, Some(2)));
+    // The maps that are kept now are those of the program that runs now.
+    wire.namespace.run(|| kept::replace(&bpffs.path().join("sctp"), "tap0"))?;
+    wire.tap.send(0, &frame)?;
+    let mut seen = 0;
+    for link in &mut links {
+        seen += receive(link, 1, QUIET)?.len();
+    }
+    assert_eq!(seen, 1, "the tag is still known");
     Ok(())
 }
 

@@ -2,8 +2,10 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, ensure};
+use sctp_common::verdict::DropReason;
 use sctp_core::{ChecksumState, Ecn};
 use sctp_lab::frame::{Checksum, SctpFrame, chunk};
 use sctp_lab::require_root;
@@ -274,5 +276,52 @@ fn payload_outlives_the_link_and_the_interface() -> Result<()> {
     let seen = receive(&mut links[0], 1, LONG)?.pop().context("it arrives")?;
     drop((control, links, wire));
     assert_eq!(seen.payload, frame.packet());
+    Ok(())
+}
+
+#[test]
+fn drops_are_shown_while_somebody_looks() -> Result<()> {
+    if !require_root() {
+        return Ok(());
+    }
+    let wire = Wire::new("dp-drops")?;
+    let (control, _links) = open(&wire.namespace, &config("tap0", 1))?;
+    let wrong = SctpFrame { checksum: Checksum::Wrong, ..wire.inbound(TAG, data(1, 100)) }.build();
+    let zero = SctpFrame { checksum: Checksum::Zero, ..wire.inbound(TAG, data(1, 10)) }.build();
+    wire.tap.send(0, &wrong)?;
+    let before = SystemTime::now();
+    let mut all = control.watch_drops(&[])?;
+    let mut one = control.watch_drops(&[DropReason::ZeroChecksum])?;
+    for frame in [&wrong, &zero] {
+        wire.tap.send(0, frame)?;
+    }
+    let ifindex = control.mode().interfaces[0].ifindex;
+    for (frame, reason) in [(&wrong, DropReason::Checksum), (&zero, DropReason::ZeroChecksum)] {
+        let packet = all.next(LONG)?.context("it is shown")?;
+        assert_eq!((packet.reason, packet.interface, packet.queue), (reason, ifindex, 0));
+        assert_eq!((packet.length as usize, &packet.frame[..]), (frame.len(), &frame[..frame.len().min(128) & !1]));
+        // It is of the wall's clock, and not of the time since the machine was started.
+        assert!(packet.time + Duration::from_secs(60) > before, "{packet:?}");
+    }
+    assert_eq!(one.next(LONG)?.context("it is shown")?.reason, DropReason::ZeroChecksum);
+    assert_eq!((one.next(QUIET)?, all.left_out()?), (None, 0));
+    drop((all, one));
+    // What nobody saw is not kept for the next who looks.
+    wire.tap.send(0, &wrong)?;
+    let mut next = control.watch_drops(&[])?;
+    assert_eq!(next.next(QUIET)?, None);
+    // Of a flood that one CPU makes, a burst and a thousand a second are shown.
+    let start = Instant::now();
+    for _ in 0..5000 {
+        wire.tap.send(0, &wrong)?;
+    }
+    let mut shown = 0;
+    while next.next(QUIET)?.is_some() {
+        shown += 1;
+    }
+    let cpus = thread::available_parallelism()?.get() as u64;
+    let allowed = cpus * (100 + 1000 * (1 + start.elapsed().as_secs()));
+    assert!((100..=allowed).contains(&shown), "{shown} were shown");
+    assert_eq!(shown + next.left_out()?, 5000);
     Ok(())
 }

@@ -4,6 +4,7 @@
 //! * [`answers`]: what packets out of the blue are answered, and how often;
 //! * [`heartbeats`]: HEARTBEATs that the program answers;
 //! * [`icmp`]: ICMP errors that quote packets of ours, and fragments;
+//! * [`samples`]: dropped packets that are shown;
 //! * [`steering`]: which socket a packet goes to;
 //! * [`differential`]: mutated frames, judged by the program and by the same rules in userspace;
 //! * [`corpus`]: the seeds of the fuzz targets, judged in the same two ways;
@@ -20,6 +21,7 @@ mod heartbeats;
 mod icmp;
 mod model;
 mod program;
+mod samples;
 mod speed;
 mod steering;
 mod verdicts;

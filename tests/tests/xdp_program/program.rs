@@ -13,6 +13,7 @@ use sctp_common::maps::{
 };
 use sctp_common::metadata::RxMetadata;
 use sctp_common::near::{TagBucket, bucket_of, buckets_for};
+use sctp_common::sample::{Sample, Sampling, Watch};
 use sctp_common::siphash::HashKey;
 use sctp_common::verdict::Verdict;
 use sctp_ebpf_object::{OBJECT, PROGRAM};
@@ -28,6 +29,8 @@ pub(crate) struct Settings {
     pub(crate) verify_up_to: u32,
     /// Rates of answers, for each CPU and for each source prefix.
     pub(crate) answers: [Rate; 2],
+    /// Rate of samples of dropped packets.
+    pub(crate) samples: Rate,
     /// Entries of the map of tags.
     pub(crate) tags: u32,
     /// Most verbose level that is logged; 0 for none.
@@ -42,6 +45,7 @@ impl Default for Settings {
             policy: 0,
             verify_up_to: u32::MAX,
             answers: [UNLIMITED; 2],
+            samples: UNLIMITED,
             tags: 64,
             log_level: 0,
         }
@@ -89,6 +93,7 @@ impl Program {
             .override_global(globals::VERIFY_UP_TO, &settings.verify_up_to, true)
             .override_global(globals::ANSWERS_PER_CPU, &settings.answers[0].to_global(), true)
             .override_global(globals::ANSWERS_PER_PREFIX, &settings.answers[1].to_global(), true)
+            .override_global(globals::SAMPLES_PER_CPU, &settings.samples.to_global(), true)
             .override_global(globals::LOG_LEVEL, &settings.log_level, true)
             .override_global(globals::TAG_BUCKET_COUNT, &buckets, true)
             .map_max_entries(names::TAGS, settings.tags)
@@ -160,6 +165,29 @@ impl Program {
         sockets.set(index, socket.as_raw_fd(), 0)?;
         self.sockets.push(socket);
         Ok(())
+    }
+
+    /// Says which drops are to be shown.
+    pub(crate) fn watch(&mut self, watch: Watch) -> Result<()> {
+        let mut map: Array<_, [u8; Watch::SIZE]> = Array::try_from(self.map(names::WATCH)?)?;
+        Ok(map.set(0, watch.to_bytes(), 0)?)
+    }
+
+    /// The drops that have been shown since the last time.
+    pub(crate) fn samples(&mut self) -> Result<Vec<Sample>> {
+        let mut ring = RingBuf::try_from(self.map(names::DROPS)?)?;
+        let mut samples = Vec::new();
+        while let Some(bytes) = ring.next() {
+            samples.push(Sample::from_bytes(&bytes).context("no sample")?);
+        }
+        Ok(samples)
+    }
+
+    /// How many have been left out, ever.
+    pub(crate) fn left_out(&self) -> Result<u64> {
+        let map = self.ebpf.map(names::SAMPLING).context("no such map")?;
+        let map: PerCpuArray<_, [u8; Sampling::SIZE]> = PerCpuArray::try_from(map)?;
+        Ok(map.get(&0, 0)?.iter().map(|bytes| Sampling::from_bytes(*bytes).left_out).sum())
     }
 
     /// How many log records there are since the last time.

@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
+mod drops;
 mod echo;
 mod failure;
 mod node;
@@ -47,6 +48,9 @@ enum Command {
     /// Show counters, associations and paths of stacks that run
     #[command(after_help = STATS_EXAMPLES)]
     Stats(stats::StatsOptions),
+    /// Show packets that stacks that run drop, and why
+    #[command(after_help = DROPS_EXAMPLES)]
+    Drops(drops::DropsOptions),
     /// Show, replace and detach XDP programs that were kept by --keep-program
     #[command(subcommand)]
     Xdp(xdp::XdpCommand),
@@ -69,6 +73,7 @@ fn run(command: Command) -> Result<()> {
     log(command.verbosity());
     match command {
         Command::Stats(options) => stats::run(&options),
+        Command::Drops(options) => drops::run(&options),
         Command::Xdp(command) => xdp::run(&command),
         // Clients are one task, and without locks fastest on one thread; servers have a task for each association.
         Command::Perf(command @ (perf::PerfCommand::Client(_) | perf::PerfCommand::Memory(_))) => {
@@ -97,6 +102,7 @@ impl Command {
             Self::Send(options) => &options.stack.verbosity,
             Self::Recv(options) => &options.stack.verbosity,
             Self::Stats(options) => &options.verbosity,
+            Self::Drops(options) => &options.verbosity,
             Self::Xdp(command) => &command.options().verbosity,
         };
         options.level
@@ -164,7 +170,18 @@ const STATS_EXAMPLES: &str = "\
 Examples:
   sctp stats
   sctp stats -i eth0 --json | jq '.associations[].paths'
+  sctp stats --queues                           what XDP counted, queue by queue
   ip netns exec ran sctp stats";
+
+const DROPS_EXAMPLES: &str = "\
+Examples:
+  sudo sctp drops                               what is dropped within a second
+  sudo sctp drops --follow --reason checksum --reason bad-tag
+  sudo sctp drops --follow --json | jq .reason
+  sudo sctp drops --for 10s --write drops.pcapng
+  tshark -r drops.pcapng -T fields -e frame.comment
+
+While somebody looks, each CPU shows at most 1000 dropped packets a second, by their first 128 bytes. Times are UTC.";
 
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
 use sctp_user::telemetry::capture::Capture;
+use sctp_user::telemetry::drops::DropsService;
 use sctp_user::telemetry::pcapng::LinkType;
 use sctp_user::telemetry::service::StatsService;
 use sctp_user::telemetry::{self, StackSnapshot};
@@ -24,7 +25,7 @@ pub(crate) const GRACE: Duration = Duration::from_secs(2);
 pub(crate) struct Node {
     stack: Stack,
     capture: Option<Capture>,
-    services: Vec<StatsService>,
+    services: Vec<(Option<StatsService>, Option<DropsService>)>,
 }
 
 impl Node {
@@ -58,7 +59,8 @@ impl Node {
             None => None,
         };
         let stack = builder.build()?;
-        let services = options.interfaces.iter().filter_map(|name| serve_statistics(&stack, name)).collect();
+        let serve = |name: &String| (serve_statistics(&stack, name), serve_drops(&stack, name));
+        let services = options.interfaces.iter().map(serve).collect();
         Ok(Self { stack, capture, services })
     }
 
@@ -141,6 +143,14 @@ fn serve_statistics(stack: &Stack, interface: &str) -> Option<StatsService> {
             None
         }
     }
+}
+
+/// Likewise.
+fn serve_drops(stack: &Stack, interface: &str) -> Option<DropsService> {
+    DropsService::start(stack, interface).unwrap_or_else(|error| {
+        tracing::warn!(%error, interface, "`sctp drops` will not see this stack");
+        None
+    })
 }
 
 /// The name of a network interface; its number where it has gone.

@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use sctp_user::telemetry::service::{query, running};
-use sctp_user::telemetry::{AssociationSnapshot, PathSnapshot, StackSnapshot, WorkerSnapshot};
+use sctp_user::telemetry::{AssociationSnapshot, PathSnapshot, QueueSnapshot, StackSnapshot, WorkerSnapshot};
 
 use super::options::Verbosity;
 use super::progress::{print_json, print_line};
@@ -15,6 +15,10 @@ pub(crate) struct StatsOptions {
     /// Interface that the stack runs on; may be given several times [default: all stacks of this network namespace]
     #[arg(short, long = "interface", value_name = "IF")]
     pub(crate) interfaces: Vec<String>,
+
+    /// Show the XDP counters of each queue apart
+    #[arg(long)]
+    pub(crate) queues: bool,
 
     /// Print one object of JSON per stack and line
     #[arg(long)]
@@ -45,7 +49,7 @@ pub(crate) fn run(options: &StatsOptions) -> Result<()> {
         }
         match options.json {
             true => print_json(&snapshot),
-            false => print_line(&describe(&snapshot)),
+            false => print_line(&describe(&snapshot, options.queues)),
         }
         seen.push(snapshot.interfaces);
     }
@@ -53,10 +57,13 @@ pub(crate) fn run(options: &StatsOptions) -> Result<()> {
 }
 
 /// The stack as tables.
-fn describe(stack: &StackSnapshot) -> String {
+fn describe(stack: &StackSnapshot, queues: bool) -> String {
     let mut rows = Rows::default();
     rows.add("interfaces", stack.interfaces.join(", "));
     table::add_stack(&mut rows, stack.af_xdp.as_ref(), &stack.xdp);
+    if queues {
+        stack.queues.iter().for_each(|queue| describe_queue(&mut rows, queue));
+    }
     for worker in &stack.workers {
         rows.add(format!("worker {}", worker.worker), describe_worker(worker));
     }
@@ -67,6 +74,16 @@ fn describe(stack: &StackSnapshot) -> String {
         text.push_str(&describe_association(association));
     }
     text
+}
+
+fn describe_queue(rows: &mut Rows, queue: &QueueSnapshot) {
+    let number = queue.queue.map_or_else(|| "other queues".to_owned(), |number| format!("queue {number}"));
+    let mut counted: Vec<String> =
+        queue.xdp.iter().map(|(name, count)| format!("{name} {}", table::thousands(*count))).collect();
+    if counted.is_empty() {
+        counted.push("nothing".to_owned());
+    }
+    rows.add(format!("{} {number}", queue.interface), counted.join("\n"));
 }
 
 fn describe_worker(worker: &WorkerSnapshot) -> String {
@@ -150,6 +167,14 @@ mod tests {
             interfaces: vec!["veth9".to_owned()],
             af_xdp: None,
             xdp: BTreeMap::from([("redirected".to_owned(), 12)]),
+            queues: vec![
+                QueueSnapshot {
+                    interface: "veth9".to_owned(),
+                    queue: Some(3),
+                    xdp: BTreeMap::from([("redirected".to_owned(), 12), ("checksum".to_owned(), 2000)]),
+                },
+                QueueSnapshot { interface: "veth9".to_owned(), queue: Some(4), xdp: BTreeMap::new() },
+            ],
             workers: vec![WorkerSnapshot {
                 worker: 0,
                 turns: 5,
@@ -193,10 +218,15 @@ mod tests {
 
     #[test]
     fn the_tables_say_it_all() {
-        let text = describe(&stack());
+        let text = describe(&stack(), false);
+        assert!(!text.contains("queue 3"), "{text}");
+        let text = describe(&stack(), true);
         for part in [
             "veth9",
             "redirected 12",
+            "veth9 queue 3",
+            "checksum 2 000",
+            "veth9 queue 4",
             "1 300 sent",
             "2 answered without association",
             "3 dropped as bad_tag",

@@ -11,7 +11,7 @@ use sctp_common::judge::Tables;
 use sctp_common::maps::{
     AddressKey, HeartbeatKey, PeerEntry, PeerKey, PortEntry, TagEntry, TagKey, TagKind as MapTagKind,
 };
-use sctp_common::verdict::Verdict;
+use sctp_common::verdict::{DropReason, Verdict};
 use sctp_core::{Association, PeerChange, TagChange, TagKind};
 
 use super::super::SocketStatistics;
@@ -20,6 +20,7 @@ use super::super::frames::FramePool;
 use super::super::netlink::Network;
 use super::super::socket::Socket;
 use super::config::Mode;
+use super::drops::{DropWatch, Drops};
 use super::log::LogReader;
 use super::program::Program;
 use super::shared_tags::{Change, SharedTags};
@@ -46,6 +47,19 @@ pub(super) struct Shared {
     /// They belong to the links.
     pub(super) sockets: Vec<Weak<Socket>>,
     pub(super) _log: LogReader,
+    /// What the programs show of their drops.
+    pub(super) drops: Arc<Drops>,
+}
+
+/// How often the program gave each verdict to packets of one queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueCounters {
+    /// The interface's name.
+    pub interface: String,
+    /// The queue; `None` for those that the stack does not use, together.
+    pub queue: Option<u32>,
+    /// Every verdict.
+    pub verdicts: Vec<(Verdict, u64)>,
 }
 
 /// The programs, one for each interface, which are always told the same.
@@ -240,14 +254,40 @@ impl Control {
     /// What the kernel says when a map cannot be read.
     pub fn counters(&self) -> io::Result<Vec<(Verdict, u64)>> {
         let mut sums: Vec<(Verdict, u64)> = Verdict::all().map(|verdict| (verdict, 0)).collect();
-        for program in &self.programs().programs {
-            let counters = program.counters().map_err(map_error)?;
-            for (sum, (verdict, count)) in sums.iter_mut().zip(counters) {
+        for queue in self.queue_counters()? {
+            for (sum, (verdict, count)) in sums.iter_mut().zip(queue.verdicts) {
                 debug_assert_eq!(sum.0, verdict);
                 sum.1 += count;
             }
         }
         Ok(sums)
+    }
+
+    /// The same for each queue of each interface.
+    ///
+    /// # Errors
+    ///
+    /// As [`counters`](Self::counters).
+    pub fn queue_counters(&self) -> io::Result<Vec<QueueCounters>> {
+        let mut all = Vec::new();
+        for (program, interface) in self.programs().programs.iter().zip(&self.shared.mode.interfaces) {
+            for (queue, verdicts) in (0..).zip(program.counters().map_err(map_error)?) {
+                let queue = (queue < interface.queues).then_some(queue);
+                all.push(QueueCounters { interface: interface.name.clone(), queue, verdicts });
+            }
+        }
+        Ok(all)
+    }
+
+    /// Shows packets that the programs drop for these reasons, or for any if none is named, from now on.
+    ///
+    /// While somebody looks, each CPU samples at most 1000 of them a second, and counts the others.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says when a map cannot be read or written.
+    pub fn watch_drops(&self, reasons: &[DropReason]) -> io::Result<DropWatch> {
+        self.shared.drops.watch(reasons)
     }
 
     /// How the interfaces are being used.

@@ -16,16 +16,16 @@
 //! * [`replace`] loads the program that this library was built with onto the same maps and swaps it in, atomically (`BPF_LINK_UPDATE`): no
 //!   packet meets no program. The process that owns the stack need not know; its associations go on. It is refused where the maps
 //!   mean something else to the new program.
-//! * A new process takes a kept program over in the same way. It reuses the maps if they are of the same layout and size, so that counters go
-//!   on; else it makes new ones. The interface is not touched in either case.
+//! * A new process takes a kept program over: it swaps in its own, with maps of its own. Of the old ones it keeps the counters, if they are of
+//!   the same layout and size. The interface is not touched.
 //! * [`remove`] detaches.
 //!
 //! **Associations end with their process all the same.** What they are (TSNs, windows, queues of unacknowledged data, timers) is in the memory
 //! of the workers. To hand them over, the old process would have to stop its workers between two packets, write each association down, in
 //! a format that both versions know, and give the new one the AF_XDP sockets and the memory of the frames (descriptors over a Unix socket);
 //! the state would have to be current to the last packet sent, since a TSN that is used twice for different data corrupts the peer's stream. None of
-//! that exists. So a process that starts empties the tables of tags and ports before it takes the program over; peers that still
-//! send are answered as out of the blue, with ABORT (RFC 9260 §8.4), and set up anew.
+//! that exists. So a process that starts does so with empty tables of tags and ports; peers that still send are answered as out of the
+//! blue, with ABORT (RFC 9260 §8.4), once the process owns the port again, and set up anew.
 //!
 //! Between a crash and the next start, packets for the ports of the process that is gone are dropped, as `no-socket`, and not left to
 //! the kernel, which would answer them; after an orderly end its ports are the kernel's again.
@@ -37,14 +37,13 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use aya::Ebpf;
-use aya::maps::{Array, HashMap, Map, MapData, MapError, MapInfo};
+use aya::maps::{Array, Map, MapData, MapError, MapInfo};
 use aya::programs::ProgramError;
 use aya::programs::links::{FdLink, LinkError, PinnedLink};
 use aya::programs::xdp::XdpLink as Link;
 use aya_obj::{EbpfSectionKind, Object};
 use rustix::net::{AddressFamily, SocketType};
-use sctp_common::maps::{AddressKey, HeartbeatKey, PeerKey, PortEntry, TagKey, names};
-use sctp_common::near::TagBucket;
+use sctp_common::maps::names;
 use sctp_common::verdict::Verdict;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -100,7 +99,7 @@ pub fn list(root: &Path) -> io::Result<Vec<KeptProgram>> {
             version: record.version,
             native: record.native,
             in_use: place.lock().is_ok_and(|lock| lock.is_none()),
-            replaceable: record.layout == layout() && place.fits(&BTreeMap::new()).unwrap_or(false),
+            replaceable: record.layout == layout() && place.fit(&BTreeMap::new(), |_| true).unwrap_or(false),
         });
     }
     found.sort_by(|one, other| one.interface.cmp(&other.interface));
@@ -129,11 +128,12 @@ pub fn replace(root: &Path, interface: &str) -> Result<Replaced, OpenError> {
     let record = place.record().ok_or_else(nothing)?;
     let link = FdLink::from(PinnedLink::from_pin(place.link()).map_err(|_| nothing())?);
     let before = link.info().map_err(|error| place.failed("link", link_error(error)))?.program_id();
-    if record.layout != layout() || !place.fits(&BTreeMap::new())? {
+    if record.layout != layout() || !place.fit(&BTreeMap::new(), |_| true)? {
         return Err(OpenError::OtherLayout { interface: interface.to_owned(), version: record.version });
     }
     let settings = Settings { globals: record.globals.clone(), sizes: BTreeMap::new(), strict: false };
-    let mut ebpf = program::load(&settings, Some(&place))?;
+    let mut ebpf = program::load(&settings, &place.files(map_names()?))?;
+    verify(&mut ebpf)?;
     let after = place.swap(&mut ebpf, link)?;
     place.write(&Record { version: VERSION.to_owned(), ..record })?;
     Ok(Replaced { before, after })
@@ -182,11 +182,11 @@ pub(super) fn attach(
         None => {
             lease.place.clear()?;
             let place = &lease.place;
-            let mut ebpf = program::load(settings, None)?;
+            let mut ebpf = program::load(settings, &[])?;
             let (native, link) = program::attach(&mut ebpf, target, config)?;
             let link = program::xdp(&mut ebpf)?.take_link(link).map_err(OpenError::Verify)?;
             let link = FdLink::try_from(link).map_err(|error| place.failed("link", link_error(error)))?;
-            place.pin_maps(&ebpf)?;
+            place.pin_maps(&ebpf, &[])?;
             place.write(&Record::new(target.name, native, settings))?;
             // Last, so that whoever finds it finds the others.
             link.pin(place.link()).map_err(|error| place.failed("link", io::Error::other(error)))?;
@@ -319,7 +319,7 @@ impl Place {
     }
 
     fn link(&self) -> PathBuf {
-        self.directory.join("link")
+        self.directory.join(LINK_FILE)
     }
 
     fn failed(&self, file: &str, source: io::Error) -> OpenError {
@@ -353,30 +353,24 @@ impl Place {
     /// Loads a new program and swaps it in.
     fn take_over(&self, target: Target<'_>, settings: &Settings, link: FdLink, old: Record) -> Result<Ebpf, OpenError> {
         let record = Record::new(target.name, old.native, settings);
-        if old.layout == record.layout && self.fits(&settings.sizes)? {
-            let mut ebpf = program::load(settings, Some(self))?;
-            forget(&mut ebpf)?;
-            self.swap(&mut ebpf, link)?;
-            self.write(&record)?;
-            return Ok(ebpf);
+        let mut reused = Vec::new();
+        if old.layout == record.layout && self.fit(&settings.sizes, |name| name == names::COUNTERS)? {
+            reused.push(names::COUNTERS.to_owned());
         }
-        tracing::info!(
-            interface = target.name,
-            version = old.version,
-            "the maps of the kept program do not fit: new ones"
-        );
-        let mut ebpf = program::load(settings, None)?;
+        let mut ebpf = program::load(settings, &self.files(reused.clone()))?;
+        verify(&mut ebpf)?;
+        // Without a record nobody takes the maps for those of the program, should this end half-way.
+        self.remove_files(|name| name == RECORD_FILE)?;
         self.swap(&mut ebpf, link)?;
-        self.unpin_maps()?;
-        self.pin_maps(&ebpf)?;
+        self.remove_files(|name| name != LINK_FILE && !reused.iter().any(|kept| kept == name))?;
+        self.pin_maps(&ebpf, &reused)?;
         self.write(&record)?;
         Ok(ebpf)
     }
 
-    /// Verifies the program and puts it into the place of the one that `link` holds on the interface. Returns its id.
+    /// Puts the program into the place of the one that `link` holds on the interface. Returns its id.
     fn swap(&self, ebpf: &mut Ebpf, link: FdLink) -> Result<u32, OpenError> {
         let program = program::xdp(ebpf)?;
-        program.load().map_err(OpenError::Verify)?;
         let link = Link::try_from(link).map_err(|error| self.failed("link", link_error(error)))?;
         let attached = program.attach_to_link(link).map_err(|error| self.not_swapped(error))?;
         // The file holds it.
@@ -388,9 +382,10 @@ impl Place {
         OpenError::Attach { interface: self.interface.clone(), source }
     }
 
-    /// Whether the maps that are kept here are such as the object wants, in these sizes; in whatever sizes they have if there are none.
-    fn fits(&self, sizes: &BTreeMap<&'static str, u32>) -> Result<bool, OpenError> {
-        Ok(maps()?.iter().all(|(name, wanted)| {
+    /// Whether the maps that are kept here, or those of them that are meant, are such as the object wants, in these sizes; in whatever sizes
+    /// they have if there are none.
+    fn fit(&self, sizes: &BTreeMap<&'static str, u32>, which: impl Fn(&str) -> bool) -> Result<bool, OpenError> {
+        Ok(maps()?.iter().filter(|(name, _)| which(name)).all(|(name, wanted)| {
             let Ok(map) = MapInfo::from_pin(self.map(name)) else { return false };
             let shape = (map.key_size(), map.value_size(), map.map_flags());
             let entries = match sizes.get(name.as_str()) {
@@ -403,16 +398,19 @@ impl Place {
         }))
     }
 
-    fn pin_maps(&self, ebpf: &Ebpf) -> Result<(), OpenError> {
+    /// The files of maps, and their names.
+    fn files(&self, names: Vec<String>) -> Vec<(PathBuf, String)> {
+        names.into_iter().map(|name| (self.map(&name), name)).collect()
+    }
+
+    /// Keeps the maps of the program, but for those that are kept already.
+    fn pin_maps(&self, ebpf: &Ebpf, already: &[String]) -> Result<(), OpenError> {
         let names = map_names()?;
-        for (name, map) in ebpf.maps().filter(|(name, _)| names.iter().any(|wanted| wanted == name)) {
+        let wanted = |name: &str| names.iter().any(|wanted| wanted == name) && !already.iter().any(|kept| kept == name);
+        for (name, map) in ebpf.maps().filter(|(name, _)| wanted(name)) {
             map.pin(self.map(name)).map_err(|error| self.failed(name, io::Error::other(error)))?;
         }
         Ok(())
-    }
-
-    fn unpin_maps(&self) -> Result<(), OpenError> {
-        self.remove_files(|name| name != "link")
     }
 
     /// Removes everything, and thereby detaches the program, unless somebody else holds its link.
@@ -459,56 +457,18 @@ impl Place {
     }
 }
 
+/// The file of the link.
+const LINK_FILE: &str = "link";
+
 /// The file of the record.
 const RECORD_FILE: &str = "record";
 
 /// `BPF_FS_MAGIC` of `linux/magic.h`.
 const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
 
-/// Empties the tables of what the process that filled them knew. Ports first: what is not ours is not judged.
-fn forget(ebpf: &mut Ebpf) -> Result<(), OpenError> {
-    let name = names::PORTS;
-    let none = PortEntry::default().to_bytes();
-    let mut ports: Array<_, [u8; PortEntry::SIZE]> = Array::try_from(map(ebpf, name)?).map_err(failed(name))?;
-    for port in 0..ports.len() {
-        if ports.get(&port, 0).map_err(failed(name))? != none {
-            ports.set(port, none, 0).map_err(failed(name))?;
-        }
-    }
-    let name = names::TAG_BUCKETS;
-    let none = TagBucket::default().to_bytes();
-    let mut buckets: Array<_, [u8; TagBucket::SIZE]> = Array::try_from(map(ebpf, name)?).map_err(failed(name))?;
-    for index in 0..buckets.len() {
-        if buckets.get(&index, 0).map_err(failed(name))? != none {
-            buckets.set(index, none, 0).map_err(failed(name))?;
-        }
-    }
-    empty::<{ TagKey::SIZE }, [u8; sctp_common::maps::TagEntry::SIZE]>(ebpf, names::TAGS)?;
-    empty::<{ PeerKey::SIZE }, [u8; sctp_common::maps::PeerEntry::SIZE]>(ebpf, names::PEERS)?;
-    empty::<{ HeartbeatKey::SIZE }, [u8; sctp_common::maps::HeartbeatEntry::SIZE]>(ebpf, names::HEARTBEATS)?;
-    empty::<{ AddressKey::SIZE }, u32>(ebpf, names::ADDRESSES)
-}
-
-/// Removes every entry of a hash map.
-fn empty<const KEY: usize, V: aya::Pod>(ebpf: &mut Ebpf, name: &'static str) -> Result<(), OpenError> {
-    let mut table: HashMap<_, [u8; KEY], V> = HashMap::try_from(map(ebpf, name)?).map_err(failed(name))?;
-    let keys: Vec<[u8; KEY]> = table.keys().collect::<Result<_, _>>().map_err(failed(name))?;
-    for key in keys {
-        match table.remove(&key) {
-            Ok(()) => {}
-            Err(error) if program::is_missing(&error) => {}
-            Err(error) => return Err(failed(name)(error)),
-        }
-    }
-    Ok(())
-}
-
-fn map<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Map, OpenError> {
-    ebpf.map_mut(name).ok_or(OpenError::ObjectMismatch { name })
-}
-
-fn failed(name: &'static str) -> impl Fn(MapError) -> OpenError {
-    move |source| OpenError::Map { name, source }
+/// Has the kernel verify the program.
+fn verify(ebpf: &mut Ebpf) -> Result<(), OpenError> {
+    program::xdp(ebpf)?.load().map_err(OpenError::Verify)
 }
 
 fn link_error(error: LinkError) -> io::Error {
@@ -545,7 +505,7 @@ mod tests {
             assert!(names.iter().any(|found| found == name), "{names:?}");
         }
         // The kernel's file system for them allows no dots.
-        assert!(names.iter().all(|name| !name.contains('.') && name != "link" && name != RECORD_FILE), "{names:?}");
+        assert!(names.iter().all(|name| !name.contains('.') && name != LINK_FILE && name != RECORD_FILE), "{names:?}");
     }
 
     #[test]

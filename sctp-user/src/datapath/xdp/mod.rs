@@ -21,6 +21,7 @@
 mod capabilities;
 mod config;
 mod control;
+mod drops;
 mod error;
 pub mod kept;
 mod link;
@@ -37,7 +38,8 @@ mod shared_tags;
 mod tags;
 
 pub use config::{AttachMode, ChecksumPolicy, CopyPolicy, FragmentPolicy, InterfaceMode, Mode, XdpConfig};
-pub use control::Control;
+pub use control::{Control, QueueCounters};
+pub use drops::{DropWatch, DroppedPacket};
 pub use error::OpenError;
 pub use link::XdpLink;
 pub use open::XdpInterfaces;

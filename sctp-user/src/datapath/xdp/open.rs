@@ -11,6 +11,7 @@ use super::super::netlink::{LinkInfo, Network};
 use super::super::socket::{CopyMode, Opened, QueueRings, QueueSizes, Role, Socket, SocketError, SocketRequest, Step};
 use super::config::{CopyPolicy, FragmentPolicy, InterfaceMode, Mode, XdpConfig};
 use super::control::{Control, Programs, Shared};
+use super::drops::Drops;
 use super::error::OpenError;
 use super::link::XdpLink;
 use super::log::LogReader;
@@ -67,6 +68,8 @@ impl XdpInterfaces {
             source,
         })?;
 
+        let drops = Drops::new(programs.iter_mut().filter_map(Program::take_drops).collect());
+
         let mode = Mode {
             zero_copy,
             workers: config.steering.workers,
@@ -104,6 +107,7 @@ impl XdpInterfaces {
             }),
             sockets: sockets.weak(),
             _log: log,
+            drops,
         });
         let links = (0..config.steering.workers)
             .zip(sockets.into_ports(config.steering.workers))

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, XskMap};
 use aya::programs::links::{LinkInfo, LinkType};
@@ -9,16 +10,17 @@ use aya::programs::xdp::XdpLinkId;
 use aya::programs::{ProgramError, ProgramInfo, Xdp, XdpMode, loaded_links, loaded_programs};
 use aya::{Ebpf, EbpfLoader};
 use sctp_common::maps::{
-    AddressKey, HeartbeatEntry, HeartbeatKey, PeerEntry, PeerKey, PortEntry, TagEntry, TagKey, globals, names,
-    socket_index,
+    AddressKey, HeartbeatEntry, HeartbeatKey, PeerEntry, PeerKey, PortEntry, TagEntry, TagKey, counter_index, counters,
+    globals, names, socket_index,
 };
 use sctp_common::near::buckets_for;
 use sctp_common::verdict::Verdict;
 
 use super::super::socket::Socket;
 use super::config::{AttachMode, XdpConfig};
+use super::drops::DropSource;
 use super::error::OpenError;
-use super::kept::{self, Lease, Place};
+use super::kept::{self, Lease};
 use super::log::{self, ProgramLog};
 use super::tags::Tags;
 
@@ -40,8 +42,12 @@ pub(super) struct Program {
     lease: Option<Lease>,
     native: bool,
     workers: u32,
+    /// How many queues have counters of their own.
+    queues: u32,
     /// What it logs, until somebody takes it to read it.
     log: Option<ProgramLog>,
+    /// What it shows of its drops, likewise.
+    drops: Option<DropSource>,
 }
 
 /// The interface to attach to.
@@ -67,12 +73,17 @@ impl Program {
                 if let Some(id) = target.attached {
                     return Err(already_attached(target.name, target.ifindex, id));
                 }
-                let mut ebpf = load(&settings, None)?;
+                let mut ebpf = load(&settings, &[])?;
                 let (native, _) = attach(&mut ebpf, target, config)?;
                 Attached { ebpf, native, lease: None }
             }
         };
         let log = log::of(&mut ebpf);
+        let drops = DropSource {
+            watch: map(&mut ebpf, names::WATCH)?,
+            ring: map(&mut ebpf, names::DROPS)?,
+            sampling: map(&mut ebpf, names::SAMPLING)?,
+        };
         Ok(Self {
             ports: map(&mut ebpf, names::PORTS)?,
             tags: Tags::new(map(&mut ebpf, names::TAG_BUCKETS)?, map(&mut ebpf, names::TAGS)?, config.steering.key),
@@ -85,7 +96,9 @@ impl Program {
             lease,
             native,
             workers,
+            queues: target.queues,
             log,
+            drops: Some(drops),
         })
     }
 
@@ -104,6 +117,11 @@ impl Program {
     /// The program's log; it can be taken once.
     pub(super) fn take_log(&mut self) -> Option<ProgramLog> {
         self.log.take()
+    }
+
+    /// What the program shows of its drops; it can be taken once.
+    pub(super) fn take_drops(&mut self) -> Option<DropSource> {
+        self.drops.take()
     }
 
     /// Lets the program redirect packets of `worker` that come by `queue` to `socket`.
@@ -166,12 +184,16 @@ impl Program {
         unless_missing(self.addresses.remove(&AddressKey::new(address).to_bytes()))
     }
 
-    /// How often each verdict was given, over all CPUs.
-    pub(super) fn counters(&self) -> Result<Vec<(Verdict, u64)>, MapError> {
-        Verdict::all()
-            .map(|verdict| {
-                let per_cpu = self.counters.get(&verdict.index(), 0)?;
-                Ok((verdict, per_cpu.iter().sum()))
+    /// How often each verdict was given over all CPUs, for each queue in turn, and at the end for those that are not used.
+    pub(super) fn counters(&self) -> Result<Vec<Vec<(Verdict, u64)>>, MapError> {
+        (0..=self.queues)
+            .map(|queue| {
+                Verdict::all()
+                    .map(|verdict| {
+                        let per_cpu = self.counters.get(&counter_index(queue, self.queues, verdict.index()), 0)?;
+                        Ok((verdict, per_cpu.iter().sum()))
+                    })
+                    .collect()
             })
             .collect()
     }
@@ -218,16 +240,22 @@ impl Settings {
             (globals::WORKERS, workers.to_ne_bytes().to_vec()),
             (globals::HASH_KEY, config.steering.key.map(u64::to_ne_bytes).concat()),
             (globals::POLICY, config.policy().to_ne_bytes().to_vec()),
+            (globals::QUEUES, target.queues.to_ne_bytes().to_vec()),
             (globals::VERIFY_UP_TO, config.checksum.verify_up_to().to_ne_bytes().to_vec()),
         ];
-        let mut sizes = BTreeMap::from([(names::XSKS, target.queues * workers), (names::TAG_BUCKETS, buckets)]);
+        let mut sizes = BTreeMap::from([
+            (names::XSKS, target.queues * workers),
+            (names::TAG_BUCKETS, buckets),
+            (names::COUNTERS, counters(target.queues)),
+        ]);
         sizes.extend([names::TAGS, names::PEERS, names::HEARTBEATS].map(|name| (name, tags)));
         Self { globals: globals.map(|(name, value)| (name.to_owned(), value)).into(), sizes, strict: true }
     }
 }
 
-/// Loads the object: makes the maps, or takes those that are kept in a place. The verifier has its turn later.
-pub(super) fn load(settings: &Settings, maps_of: Option<&Place>) -> Result<Ebpf, OpenError> {
+/// Loads the object: makes the maps, but for those that are in a BPF file system already, of which it gets the files and the names. The
+/// verifier has its turn later.
+pub(super) fn load(settings: &Settings, kept: &[(PathBuf, String)]) -> Result<Ebpf, OpenError> {
     let mut loader = EbpfLoader::new();
     for (name, value) in &settings.globals {
         loader.override_global(name, value.as_slice(), settings.strict);
@@ -235,11 +263,7 @@ pub(super) fn load(settings: &Settings, maps_of: Option<&Place>) -> Result<Ebpf,
     for (name, entries) in &settings.sizes {
         loader.map_max_entries(name, *entries);
     }
-    let kept = match maps_of {
-        Some(place) => kept::map_names()?.into_iter().map(|name| (place.map(&name), name)).collect(),
-        None => Vec::new(),
-    };
-    for (path, name) in &kept {
+    for (path, name) in kept {
         loader.map_pin_path(name, path.as_path());
     }
     loader.load(sctp_ebpf_object::OBJECT).map_err(OpenError::Load)
