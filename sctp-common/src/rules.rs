@@ -216,7 +216,10 @@ impl Contents {
         if length < CHUNK_HEADER_LENGTH + CAUSE_HEADER_LENGTH {
             return 0;
         }
-        let Some([c0, c1, l0, l1]) = frame.read(at + CHUNK_HEADER_LENGTH) else { return Self::UNREADABLE };
+        // In one register: else the compiler compares the one that has the chunk's offset with the end, and reads by another, and the
+        // verifier of Linux 6.1 does not see that they belong together.
+        let (at, _) = F::in_order((at + CHUNK_HEADER_LENGTH) as u64, 0);
+        let Some([c0, c1, l0, l1]) = frame.read(at as usize) else { return Self::UNREADABLE };
         if u16::from_be_bytes([c0, c1]) == cause::STALE_COOKIE {
             return Self::COOKIE_ACK;
         }

@@ -14,6 +14,7 @@ mod rfc;
 mod setup;
 mod soak;
 mod test;
+mod verify_kernel;
 
 use std::process::ExitCode;
 
@@ -48,6 +49,8 @@ enum Task {
     Soak(soak::Options),
     /// Fuzzes parsers, whole associations, cookies and set-ups.
     Fuzz(fuzz::Options),
+    /// Has another kernel, Debian's 6.1 by default, verify and run the XDP program, in an emulator.
+    VerifyKernel(verify_kernel::Options),
     /// Measures our stack and usrsctp on the same cable.
     Bench(bench::Options),
     /// Installs the `sctp` command here or on another machine.
@@ -83,6 +86,7 @@ fn run(task: Task) -> Result<()> {
         Task::Rfc(options) => rfc::run(&options),
         Task::Soak(options) => soak::run(&options),
         Task::Fuzz(options) => fuzz::run(&options),
+        Task::VerifyKernel(options) => verify_kernel::run(&options),
         Task::Bench(options) => bench::run(&options),
         Task::Deploy(options) => deploy::run(&options),
     }
