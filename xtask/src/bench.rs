@@ -1,6 +1,9 @@
 //! `cargo xtask bench`: our stack and usrsctp on the same cable, in one run, on one machine. `cargo xtask bench xdp`: the XDP program alone.
+//! `cargo xtask bench floods`: our stack beside [floods] of garbage.
 //!
 //! Wall-clock figures of a shared machine wander, so the two take turns and the median of the rounds counts; ratios come first.
+
+mod floods;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -46,6 +49,8 @@ pub(crate) struct Options {
 enum Part {
     /// The XDP program: nanoseconds for each kind of packet, by runs in the kernel without a network
     Xdp,
+    /// Our stack beside floods of garbage: messages per second, alone and then
+    Floods(floods::Options),
 }
 
 /// The port that servers listen on.
@@ -62,8 +67,10 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// # Errors
 /// Without root, or if a measurement fails: a figure of messages that did not arrive would be none.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    if let Some(Part::Xdp) = options.part {
-        return xdp();
+    match &options.part {
+        Some(Part::Xdp) => return xdp(),
+        Some(Part::Floods(options)) => return floods::run(options),
+        None => {}
     }
     setup::ensure(Purpose::Lab)?;
     cargo::require_root("bench")?;
