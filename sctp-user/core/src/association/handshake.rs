@@ -390,7 +390,8 @@ impl Association {
         if let Some(at) = self.add_path(cookie.source, PathState::Active, now) {
             self.paths.set_state(at, PathState::Active);
             if !self.bound {
-                self.paths[at].source = Some(cookie.destination);
+                self.paths[at].source =
+                    Some(super::source::towards(&self.local_addresses, cookie.source, cookie.destination));
             }
         }
         for address in &cookie.addresses {

@@ -41,8 +41,8 @@ impl Association {
         self.stats.bytes_received += packet.bytes().len() as u64;
         let path = self.paths.find(source);
         if let Some(at) = path.filter(|_| !self.bound) {
-            // What the peer sends to, it takes for ours.
-            self.paths[at].source.get_or_insert(destination);
+            let local_addresses = &self.local_addresses;
+            self.paths[at].source.get_or_insert_with(|| super::source::towards(local_addresses, source, destination));
         }
         let mut summary = PacketSummary::default();
         //= RFC 9260 §6: "they MUST be implemented by the data receiver, i.e., an endpoint MUST properly receive and

@@ -36,6 +36,7 @@ mod pmtu;
 mod receiver;
 mod sender;
 mod shutdown;
+mod source;
 mod state;
 mod status;
 mod timeouts;
