@@ -53,6 +53,13 @@ int usrsctp_sysctl_set_sctp_blackhole(uint32_t value)
 	return 0;
 }
 
+/* It is so by default. */
+int usrsctp_sysctl_set_sctp_path_pf_threshold(uint32_t value)
+{
+	(void)value;
+	return 0;
+}
+
 /* The defaults of sockets are left alone: the peers set both buffers of each. */
 int usrsctp_sysctl_set_sctp_sendspace(uint32_t value)
 {

@@ -291,6 +291,8 @@ void peer_start(void)
 	usrsctp_init(0, NULL, debug);
 	/* Only what the tests ask for: no answers to what other tests inject. */
 	usrsctp_sysctl_set_sctp_blackhole(0);
+	/* A path with an error is not used while there is another (RFC 7829), as the Linux kernel has it too. */
+	usrsctp_sysctl_set_sctp_path_pf_threshold(0);
 	usrsctp_sysctl_set_sctp_sendspace(SOCKET_BUFFER);
 	usrsctp_sysctl_set_sctp_recvspace(SOCKET_BUFFER);
 }

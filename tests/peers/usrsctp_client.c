@@ -17,7 +17,9 @@
  *     --no-verify           do not look at the content of echoes, and send one content for all: for measurements
  *     --abort REASON        end the association by ABORT, when all is done, instead of SHUTDOWN
  *     --hold                after the handshake print the verification tags, and send only when a line comes on stdin
- *     --timeout SECONDS     gives up after this time (120)
+ *     --timeout SECONDS     gives up after this time (300)
+ *
+ * SIGTERM has it send nothing more and end as if all were done.
  *
  * The last line of the output is one JSON object. Exit status 0 only if everything was sent, echoed and verified, and the
  * association ended by SHUTDOWN (or, with --abort, by ABORT).
@@ -48,7 +50,7 @@ static struct {
 	unsigned timeout;
 } options = {
 	.port = 5001, .streams = 1, .mode = MODE_ECHO, .count = 1, .window = 256, .sizes = { 64, 64, false }, .verify = true,
-	.timeout = 120,
+	.timeout = 300,
 };
 
 /* Numbers of the messages outstanding on one stream, oldest first. */
@@ -141,6 +143,15 @@ static void timed_out(int signal_number)
 	if (write(STDERR_FILENO, text, sizeof text - 1) < 0)
 		_exit(4);
 	_exit(3);
+}
+
+/* SIGTERM has come. */
+static volatile sig_atomic_t told_to_end;
+
+static void tell_to_end(int signal_number)
+{
+	(void)signal_number;
+	told_to_end = 1;
 }
 
 /* Which message an echo must be, if it is one of those outstanding. Called with the lock held. */
@@ -256,7 +267,7 @@ static int send_all(struct socket *socket, struct digest *digest)
 	if (buffer == NULL)
 		fail("malloc");
 	content_fill(buffer, LARGEST_MESSAGE, 0);
-	for (uint64_t sequence = 0; options.count == 0 || sequence < options.count; sequence++) {
+	for (uint64_t sequence = 0; (options.count == 0 || sequence < options.count) && !told_to_end; sequence++) {
 		uint32_t length = size_of(&options.sizes, sequence);
 		uint16_t stream = (uint16_t)(sequence % options.streams);
 
@@ -338,6 +349,7 @@ int main(int count, char **values)
 	read_options(count, values);
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGALRM, timed_out);
+	signal(SIGTERM, tell_to_end);
 	alarm(options.timeout);
 	peer_start();
 	digest_init(&digest);

@@ -1,7 +1,5 @@
 //! A stack that nobody here wrote, on the right of a [`Lab`]; ours is on the left. One text of a test serves for all of them.
 
-use std::time::Duration;
-
 use anyhow::{Result, ensure};
 use sctp_lab::process::Finished;
 use sctp_lab::uml::Guest;
@@ -84,6 +82,13 @@ impl Foreign {
         addresses.iter().flat_map(|address| ["--local".to_owned(), address.to_string()]).collect()
     }
 
+    /// `--local-address` with each of ours of this family. Else the other family's are announced too, which usrsctp takes for paths
+    /// even where it is bound to addresses of this one alone, cannot send to, and takes for lost.
+    pub fn our_addresses(&self, family: Family) -> Vec<String> {
+        let addresses = self.lab.pair.left.addresses(family);
+        addresses.iter().flat_map(|address| ["--local-address".to_owned(), address.to_string()]).collect()
+    }
+
     /// The peer's server, on all its addresses of this family; ready.
     ///
     /// # Errors
@@ -140,20 +145,8 @@ impl Foreign {
     ///
     /// # Errors
     /// If there is none in time.
-    pub fn our_association(&self, mut wanted: impl FnMut(&Value) -> bool) -> Result<Value> {
-        let deadline = std::time::Instant::now() + LONG;
-        loop {
-            let stats = self.lab.sctp.stats(&self.lab.pair.left);
-            if let Ok(stats) = &stats
-                && let association = &stats["associations"][0]
-                && !association.is_null()
-                && wanted(association)
-            {
-                return Ok(association.clone());
-            }
-            ensure!(std::time::Instant::now() < deadline, "no association is as wanted: {stats:?}");
-            std::thread::sleep(Duration::from_millis(50));
-        }
+    pub fn our_association(&self, wanted: impl FnMut(&Value) -> bool) -> Result<Value> {
+        self.lab.association(&self.lab.pair.left, wanted)
     }
 }
 

@@ -10,7 +10,7 @@
 
 pub mod foreign;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use sctp_lab::process::Finished;
@@ -27,10 +27,10 @@ struct Readme;
 pub const PORT: u16 = 5000;
 
 /// How long anything that ends may take, on a slow and busy machine.
-pub const LONG: Duration = Duration::from_secs(120);
+pub const LONG: Duration = Duration::from_secs(300);
 
 /// How long a server may take to end.
-pub const STOP: Duration = Duration::from_secs(10);
+pub const STOP: Duration = Duration::from_secs(60);
 
 /// Two hosts and a cable, and the command to run on them.
 #[derive(Debug)]
@@ -79,6 +79,27 @@ impl Lab {
         Ok(summary)
     }
 
+    /// What the first association of the stack on this host is like now; waits until there is a stack, and an association of which
+    /// `wanted` holds.
+    ///
+    /// # Errors
+    /// If there is none in time.
+    pub fn association(&self, host: &Host, mut wanted: impl FnMut(&Value) -> bool) -> Result<Value> {
+        let deadline = Instant::now() + LONG;
+        loop {
+            let stats = self.sctp.stats(host);
+            if let Ok(stats) = &stats
+                && let association = &stats["associations"][0]
+                && !association.is_null()
+                && wanted(association)
+            {
+                return Ok(association.clone());
+            }
+            ensure!(Instant::now() < deadline, "no association is as wanted: {stats:?}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
     /// A usrsctp program on a host, bound to the host's address.
     pub fn usrsctp(
         &self,
@@ -91,6 +112,23 @@ impl Lab {
         command.args(["--port", &PORT.to_string(), "--local", &host.address(family).to_string()]).args(options);
         command
     }
+}
+
+/// Has our client end, which would go on for long, and returns its summary if it was well until then.
+///
+/// # Errors
+/// If it has failed, or a message was lost or changed.
+pub fn interrupt(mut client: Process) -> Result<Value> {
+    let summary = client.stop(LONG)?.summary()?;
+    let sound = summary["mismatched"] == 0 && summary["lost"] == 0 && summary["verified"] == summary["sent"];
+    let interrupted = summary["error"].as_str().is_some_and(|error| error.ends_with("interrupted"));
+    ensure!(sound && interrupted, "the client is not content: {summary}");
+    Ok(summary)
+}
+
+/// True of an association that has received some messages.
+pub fn is_in_use(association: &Value) -> bool {
+    association["counters"]["messages_received"].as_u64() > Some(10)
 }
 
 /// Asks a server to end, and fails if it does not end well.

@@ -3,14 +3,12 @@
 //!
 //! The kernel runs as User-Mode Linux on the right: see [`sctp_lab::uml`].
 
-use std::time::Duration;
-
 use anyhow::Result;
 use sctp_lab::content::{Digest, Sizes};
 use sctp_lab::uml::Guest;
 use sctp_lab::veth::Family;
 use sctp_lab::{Host, Process, require_root};
-use sctp_tests::{LONG, Lab, PORT, stop};
+use sctp_tests::{LONG, Lab, PORT, is_in_use, stop};
 
 /// Our stack on the left, the kernel on the right.
 struct KernelLab {
@@ -187,8 +185,7 @@ fn our_server_ends_gracefully() {
     let lab = KernelLab::new("endk").unwrap();
     let server = lab.serve_ours(&[]).unwrap();
     let mut client = lab.client(Family::Ipv4, &["--mode", "ping", "--count", "0", "--duration", "60"]).unwrap();
-    // Time for the association to come up and for messages to flow.
-    std::thread::sleep(Duration::from_secs(1));
+    lab.lab.association(lab.ours(), is_in_use).unwrap();
     stop(server).unwrap();
     let summary = client.wait(LONG).unwrap().summary().unwrap();
     assert_eq!(summary["graceful"], true, "{summary}");

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use sctp_lab::frame::{Checksum, SctpFrame, chunk};
 use sctp_lab::veth::Family;
 use sctp_lab::{Process, capture, faults, netns, peer, require_root};
-use sctp_tests::{LONG, Lab, PORT, stop};
+use sctp_tests::{LONG, Lab, PORT, interrupt, stop};
 
 /// Echoes of many sizes, on a cable with so many queues; tshark judges what both ends captured.
 fn messages_come_back(label: &str, queues: u16, family: Family) {
@@ -99,7 +99,7 @@ fn faults_are_counted(label: &str, family: Family) {
     let lab = Lab::new(label, 2).unwrap();
     let server = lab.serve(&["echo"], &[]).unwrap();
     let address = lab.pair.right.socket_address(family, PORT);
-    let options = ["--mode", "ping", "--duration", "5s"];
+    let options = ["--mode", "ping", "--duration", "1h"];
     let mut bystander = lab.sctp.perf_client(&lab.pair.left, address, &options).unwrap();
     bystander.wait_for_line("progress", LONG).unwrap();
     let stats = lab.sctp.stats(&lab.pair.right).unwrap();
@@ -109,7 +109,7 @@ fn faults_are_counted(label: &str, family: Family) {
     for fault in faults::all(&lab.pair.left, &lab.pair.right, family, peer_port, PORT) {
         let before = lab.sctp.counters(&lab.pair.right).unwrap();
         (0..3).for_each(|_| socket.send(&fault.frame).unwrap());
-        let deadline = Instant::now() + Duration::from_secs(5);
+        let deadline = Instant::now() + LONG;
         loop {
             let moved = lab.sctp.counters(&lab.pair.right).unwrap().since(&before);
             if moved.get(fault.counter) == 3 {
@@ -119,8 +119,7 @@ fn faults_are_counted(label: &str, family: Family) {
         }
     }
 
-    let summary = bystander.summary(LONG).unwrap();
-    assert_eq!((&summary["mismatched"], &summary["lost"]), (&0.into(), &0.into()), "{summary}");
+    interrupt(bystander).unwrap();
     stop(server).unwrap();
 }
 
@@ -144,7 +143,7 @@ fn an_init_reaches_the_association_at_a_port_that_nobody_listens_on() {
     let lab = Lab::new("reinit", 2).unwrap();
     let server = lab.serve(&["echo"], &[]).unwrap();
     let (left, right) = (&lab.pair.left, &lab.pair.right);
-    let options = ["--mode", "ping", "--duration", "4s"];
+    let options = ["--mode", "ping", "--duration", "1h"];
     let mut client = lab.sctp.perf_client(left, right.socket_address(Family::Ipv4, PORT), &options).unwrap();
     client.wait_for_line("progress", LONG).unwrap();
     let stats = lab.sctp.stats(right).unwrap();
@@ -163,7 +162,7 @@ fn an_init_reaches_the_association_at_a_port_that_nobody_listens_on() {
     };
     let before = lab.sctp.counters(left).unwrap();
     right.packet_socket().unwrap().send(&init.build()).unwrap();
-    let deadline = Instant::now() + Duration::from_secs(3);
+    let deadline = Instant::now() + LONG;
     loop {
         let moved = lab.sctp.counters(left).unwrap().since(&before);
         assert_eq!(moved.get("not-listening"), 0, "{moved:?}");
@@ -172,8 +171,7 @@ fn an_init_reaches_the_association_at_a_port_that_nobody_listens_on() {
         }
         assert!(Instant::now() < deadline, "the INIT has not been taken: {moved:?}");
     }
-    let summary = client.summary(LONG).unwrap();
-    assert_eq!((&summary["mismatched"], &summary["lost"]), (&0.into(), &0.into()), "{summary}");
+    interrupt(client).unwrap();
     stop(server).unwrap();
 }
 
@@ -202,7 +200,7 @@ fn nothing_stays_behind() {
     let mut server = lab.serve(&["echo"], &[]).unwrap();
     server.signal(libc::SIGKILL).unwrap();
     assert!(!server.wait(LONG).unwrap().status.success());
-    let deadline = Instant::now() + Duration::from_secs(5);
+    let deadline = Instant::now() + LONG;
     while right.has_xdp().unwrap() {
         assert!(Instant::now() < deadline, "the program is still attached after a crash");
         std::thread::sleep(Duration::from_millis(20));

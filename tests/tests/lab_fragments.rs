@@ -2,12 +2,13 @@
 
 use std::io::Read as _;
 use std::path::Path;
+use std::time::Instant;
 
 use sctp_common::crc32c::checksum;
 use sctp_common::wire::chunk;
 use sctp_lab::veth::Family;
 use sctp_lab::{Host, Process, require_root};
-use sctp_tests::{LONG, Lab, PORT, stop};
+use sctp_tests::{LONG, Lab, PORT, interrupt, stop};
 use serde_json::Value;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
@@ -37,15 +38,17 @@ fn the_mtu_shrinks_in_mid_transfer(label: &str, family: Family) {
     kernel_leaves_sctp_to_us();
     let lab = Lab::new(label, 2).unwrap();
     let server = lab.serve(&["echo"], &["--json", "--profile", "ran"]).unwrap();
-    let options = ["--profile", "ran", "--mode", "echo", "--window", "64", "--size", "1-8192", "--duration", "10s"];
+    let options = ["--profile", "ran", "--mode", "echo", "--window", "64", "--size", "1-8192", "--duration", "1h"];
     let address = lab.pair.right.socket_address(family, PORT);
     let mut client = lab.sctp.perf_client(&lab.pair.left, address, &options).unwrap();
     client.wait_for_line("progress", LONG).unwrap();
     set_mtu(&lab, "1300");
     let mut counts = [0; 4];
-    while counts.contains(&0) && !client.has_ended().unwrap() {
-        let stacks = [&lab.pair.left, &lab.pair.right].map(|host| lab.sctp.stats(host));
-        let [Ok(left), Ok(right)] = stacks else { break };
+    let deadline = Instant::now() + LONG;
+    while counts.contains(&0) {
+        assert!(!client.has_ended().unwrap(), "{:?}", client.wait(LONG));
+        assert!(Instant::now() < deadline, "fragments out and in, there and back: {counts:?}");
+        let [left, right] = [&lab.pair.left, &lab.pair.right].map(|host| lab.sctp.stats(host).unwrap());
         counts = [
             of_link(&left, "fragmented"),
             of_link(&right, "reassembled"),
@@ -53,11 +56,8 @@ fn the_mtu_shrinks_in_mid_transfer(label: &str, family: Family) {
             of_link(&left, "reassembled"),
         ];
     }
-    let summary = client.summary(LONG).unwrap();
-    println!("out, in, there and back: {counts:?}; {summary}");
-    assert!(!counts.contains(&0), "fragments out and in, there and back: {counts:?}, {summary}");
-    assert_eq!((&summary["mismatched"], &summary["lost"]), (&0.into(), &0.into()), "{summary}");
-    assert_eq!(summary["verified"], summary["sent"], "{summary}");
+    println!("out, in, there and back: {counts:?}");
+    let summary = interrupt(client).unwrap();
     let server = stop(server).unwrap().summary().unwrap();
     assert_eq!((&server["echoed"], &server["failed"]), (&summary["sent"], &0.into()), "{server}");
 }

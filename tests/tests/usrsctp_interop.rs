@@ -4,7 +4,7 @@ use anyhow::Result;
 use sctp_lab::content::{Digest, Sizes, content};
 use sctp_lab::veth::Family;
 use sctp_lab::{Process, peer, require_root};
-use sctp_tests::{LONG, Lab, stop};
+use sctp_tests::{LONG, Lab, is_in_use, stop};
 use serde_json::Value;
 
 /// usrsctp's server on the right; ended when dropped.
@@ -180,8 +180,7 @@ fn our_server_ends_gracefully() {
     let options = ["--mode", "ping", "--count", "0", "--duration", "60"];
     let mut command = lab.usrsctp(&lab.pair.left, Family::Ipv4, &program, &options);
     let mut client = Process::spawn(command.arg(lab.pair.right.ipv4.to_string())).unwrap();
-    // Time for the association to come up and for messages to flow.
-    std::thread::sleep(std::time::Duration::from_millis(500));
+    lab.association(&lab.pair.right, is_in_use).unwrap();
     stop(server).unwrap();
     let finished = client.wait(LONG).unwrap();
     let summary = finished.summary().unwrap();

@@ -47,12 +47,12 @@ impl Faults {
 #[derive(Debug)]
 pub struct Cable {
     shared: Arc<Shared>,
-    directions: Vec<JoinHandle<()>>,
+    directions: Vec<Arc<Mutex<Direction>>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 #[derive(Debug, Default)]
 struct Shared {
-    faults: Mutex<Faults>,
     stopped: AtomicBool,
     carried: AtomicU64,
     lost: AtomicU64,
@@ -75,20 +75,29 @@ impl Cable {
             let open = || sys::relay_socket(sys::interface_index(interface)?);
             namespace.run(open).with_context(|| format!("packet socket on {interface}"))
         };
-        let mut directions = Vec::new();
+        let (mut directions, mut threads) = (Vec::new(), Vec::new());
         for (number, (from, to)) in [(ends[0], ends[1]), (ends[1], ends[0])].into_iter().enumerate() {
             let (from, to) = (open(from)?, open(to)?);
             let shared = Arc::clone(&shared);
             let random = Random(seed ^ (number as u64) << 32);
-            let direction = Direction { from, to, shared, random, waiting: BinaryHeap::new(), order: 0 };
-            directions.push(std::thread::spawn(move || direction.run()));
+            let watched = from.try_clone().context("cannot clone a socket")?;
+            let (faults, waiting, buffer) = (Faults::default(), BinaryHeap::new(), vec![0; 1 << 16]);
+            let direction =
+                Arc::new(Mutex::new(Direction { from, to, shared, faults, random, waiting, order: 0, buffer }));
+            directions.push(Arc::clone(&direction));
+            threads.push(std::thread::spawn(move || run(&watched, &direction)));
         }
-        Ok(Self { shared, directions })
+        Ok(Self { shared, directions, threads })
     }
 
-    /// Has the cable these faults from now on. What is on its way already still arrives.
+    /// Has the cable these faults from now on. What has been put into it before still meets those of before, however long a busy
+    /// machine has let it lie.
     pub fn set(&self, faults: Faults) {
-        *lock(&self.shared.faults) = faults;
+        for direction in &self.directions {
+            let mut direction = lock(direction);
+            direction.take_all();
+            direction.faults = faults;
+        }
     }
 
     /// How many frames have been carried, and how many lost.
@@ -100,51 +109,72 @@ impl Cable {
 impl Drop for Cable {
     fn drop(&mut self) {
         self.shared.stopped.store(true, Ordering::Relaxed);
-        for direction in self.directions.drain(..) {
+        for thread in self.threads.drain(..) {
             // It does not panic; and if it did, the test has lost its cable already.
-            let _ = direction.join();
+            let _ = thread.join();
         }
     }
 }
 
 /// One direction of a cable.
+#[derive(Debug)]
 struct Direction {
     from: OwnedFd,
     to: OwnedFd,
     shared: Arc<Shared>,
+    faults: Faults,
     random: Random,
     /// Frames under way: when they arrive, in which order they came.
     waiting: BinaryHeap<Reverse<(Instant, u64, Vec<u8>)>>,
     order: u64,
+    /// Room for a frame.
+    buffer: Vec<u8>,
+}
+
+/// Carries frames until the cable is taken away. `watched` is the direction's socket.
+fn run(watched: &OwnedFd, direction: &Mutex<Direction>) {
+    loop {
+        let mut locked = lock(direction);
+        if locked.shared.stopped.load(Ordering::Relaxed) {
+            return;
+        }
+        let now = Instant::now();
+        let sleep = locked.deliver_due(now).map_or(SLICE, |due| due.saturating_duration_since(now).min(SLICE));
+        drop(locked);
+        // Rounded up: a cable that looks again and again takes the time that the stacks need.
+        let milliseconds = i32::try_from(sleep.as_micros().div_ceil(1000)).unwrap_or(1);
+        if sys::wait_readable(watched.as_fd(), milliseconds).unwrap_or(false) {
+            lock(direction).take_all();
+        }
+    }
 }
 
 impl Direction {
-    fn run(mut self) {
-        let mut buffer = vec![0; 1 << 16];
-        while !self.shared.stopped.load(Ordering::Relaxed) {
-            let now = Instant::now();
-            while let Some(Reverse((due, ..))) = self.waiting.peek()
-                && *due <= now
-            {
-                if let Some(Reverse((_, _, frame))) = self.waiting.pop() {
-                    self.deliver(&frame);
-                }
+    /// Delivers what has been under way for long enough; when the next frame will have been.
+    fn deliver_due(&mut self, now: Instant) -> Option<Instant> {
+        loop {
+            match self.waiting.peek() {
+                Some(Reverse((due, ..))) if *due > now => return Some(*due),
+                Some(_) => {}
+                None => return None,
             }
-            let sleep =
-                self.waiting.peek().map_or(SLICE, |Reverse((due, ..))| due.saturating_duration_since(now).min(SLICE));
-            // Rounded up: a cable that looks again and again takes the time that the stacks need.
-            let milliseconds = i32::try_from(sleep.as_micros().div_ceil(1000)).unwrap_or(1);
-            if !sys::wait_readable(self.from.as_fd(), milliseconds).unwrap_or(false) {
-                continue;
-            }
-            let faults = *lock(&self.shared.faults);
-            while let Ok(length) = sys::receive(self.from.as_fd(), &mut buffer) {
-                self.take(&buffer[..length], &faults);
+            if let Some(Reverse((_, _, frame))) = self.waiting.pop() {
+                self.deliver(&frame);
             }
         }
     }
 
-    fn take(&mut self, frame: &[u8], faults: &Faults) {
+    /// Takes all frames that there are.
+    fn take_all(&mut self) {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        while let Ok(length) = sys::receive(self.from.as_fd(), &mut buffer) {
+            self.take(&buffer[..length]);
+        }
+        self.buffer = buffer;
+    }
+
+    fn take(&mut self, frame: &[u8]) {
+        let faults = self.faults;
         let spared = faults.loss < 1.0 && is_shutdown_complete(frame);
         if faults.mtu.is_some_and(|mtu| frame.len() > mtu + ETHERNET) || self.random.chance(faults.loss) && !spared {
             self.shared.lost.fetch_add(1, Ordering::Relaxed);
@@ -198,6 +228,7 @@ fn is_shutdown_complete(frame: &[u8]) -> bool {
 }
 
 /// SplitMix64.
+#[derive(Debug)]
 struct Random(u64);
 
 impl Random {
@@ -278,15 +309,31 @@ mod tests {
         let cable = &pair.cables[0];
         let (left, right) = (pair.left.packet_socket().unwrap(), pair.right.packet_socket().unwrap());
         let ours = |candidate: &[u8]| candidate[12..14] == [0x88, 0xb5];
-        let long = Duration::from_secs(5);
+        let long = Duration::from_secs(60);
+        // Nothing but the test's own frames, so that they can be counted.
+        for host in [&pair.left, &pair.right] {
+            host.namespace.ip(&["link", "set", &host.interface, "arp", "off"]).unwrap();
+            let path = format!("/proc/sys/net/ipv6/conf/{}/disable_ipv6", host.interface);
+            host.namespace.run(|| std::fs::write(path, "1")).unwrap();
+        }
         // Twice as many wait in a socket's buffer until they are received.
         const MANY: u32 = 100;
         let exchange = |faults: Faults, count: u32, length: usize| -> Vec<Vec<u8>> {
             cable.set(faults);
+            let gone = || {
+                let (carried, lost) = cable.counts();
+                carried + lost
+            };
+            let before = gone();
+            let copies = if faults.duplication > 0.0 { 2 } else { 1 };
             (0..count).for_each(|number| left.send(&frame(&pair, number, length)).unwrap());
-            std::thread::sleep(Duration::from_millis(200));
+            // All have met their fate before the cable is mended.
+            let deadline = Instant::now() + long;
+            while gone() < before + copies * u64::from(count) {
+                assert!(Instant::now() < deadline, "{:?}", cable.counts());
+                std::thread::sleep(Duration::from_millis(1));
+            }
             cable.set(Faults::default());
-            std::thread::sleep(Duration::from_millis(100));
             left.send(&frame(&pair, u32::MAX, 60)).unwrap();
             let mut got = Vec::new();
             loop {

@@ -73,7 +73,7 @@ mod tests {
         frame.extend([0x88, 0xb5]); // an EtherType for local experiments
         frame.extend([7; 50]);
         left.send(&frame).unwrap();
-        let got = right.receive(Duration::from_secs(5), |candidate| candidate == frame).unwrap();
+        let got = right.receive(Duration::from_secs(60), |candidate| candidate == frame).unwrap();
         assert_eq!(got, Some(frame));
         assert_eq!(right.receive(Duration::from_millis(20), |_| false).unwrap(), None);
     }

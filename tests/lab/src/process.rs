@@ -179,7 +179,7 @@ impl Process {
                 Some(_) => {}
                 None => {
                     let line = self.line.clone();
-                    let finished = self.wait(Duration::from_secs(2))?;
+                    let finished = self.wait(Duration::from_secs(10))?;
                     bail!(
                         "`{line}` ended ({}) without a line with “{text}”: {}",
                         finished.status,
@@ -331,7 +331,7 @@ mod tests {
         assert!(process.cpu_time().unwrap() < Duration::from_secs(10));
     }
 
-    const SOON: Duration = Duration::from_secs(10);
+    const SOON: Duration = Duration::from_secs(60);
 
     fn shell(script: &str) -> Process {
         Process::spawn(here("sh").args(["-c", script])).unwrap()

@@ -17,8 +17,11 @@ use crate::{Host, Process};
 /// Names a ready-made `sctp` command, so that nothing is built.
 pub const PROGRAM: &str = "SCTP_PROGRAM";
 
-/// How long a server may take to be ready: loading, verifying and attaching the XDP program among it.
-const READY: Duration = Duration::from_secs(20);
+/// How long a server may take to be ready, on a slow and busy machine: loading, verifying and attaching the XDP program among it.
+const READY: Duration = Duration::from_secs(120);
+
+/// How long a stack may take to say what it is like.
+const STATS: Duration = Duration::from_secs(60);
 
 /// The `sctp` command.
 #[derive(Clone, Debug)]
@@ -86,7 +89,7 @@ impl Sctp {
     pub fn stats(&self, host: &Host) -> Result<Value> {
         let mut command = host.namespace.command(&self.program);
         let mut process = Process::spawn(command.args(["stats", "-i", &host.interface, "--json"]))?;
-        let answer = process.summary(Duration::from_secs(10))?;
+        let answer = process.summary(STATS)?;
         // One object for each stack; there is one.
         Ok(match answer {
             Value::Array(stacks) => stacks.into_iter().next().context("no stack answered")?,

@@ -100,12 +100,12 @@ mod tests {
         frame.extend([0x88, 0xb5]); // an EtherType for local experiments
         frame.extend([7; 50]);
         tap.send(1, &frame).unwrap();
-        let inwards = socket.receive(Duration::from_secs(5), |candidate| candidate == frame).unwrap();
+        let inwards = socket.receive(Duration::from_secs(60), |candidate| candidate == frame).unwrap();
         assert_eq!(inwards.as_deref(), Some(&frame[..]));
         // Which queue an outgoing frame takes is the kernel's choice: the queue that its flow last came in by, or a hash.
         socket.send(&frame).unwrap();
         let outwards = (0..2)
-            .find_map(|queue| tap.receive(queue, Duration::from_millis(500), |candidate| candidate == frame).unwrap());
+            .find_map(|queue| tap.receive(queue, Duration::from_secs(5), |candidate| candidate == frame).unwrap());
         assert_eq!(outwards, Some(frame));
     }
 }

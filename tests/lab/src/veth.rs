@@ -276,7 +276,7 @@ mod tests {
             let receiver = pair.right.namespace.run(|| UdpSocket::bind(right)).unwrap();
             let sender = pair.left.namespace.run(|| UdpSocket::bind(left)).unwrap();
             sender.send_to(b"hello", receiver.local_addr().unwrap()).unwrap();
-            receiver.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+            receiver.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
             let (length, from) = receiver.recv_from(&mut [0; 16]).unwrap();
             assert_eq!((length, from), (5, sender.local_addr().unwrap()));
         }

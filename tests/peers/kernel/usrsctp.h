@@ -47,6 +47,7 @@ struct sctpstat {
 void usrsctp_init(uint16_t udp_port, void *output, void (*debug)(const char *format, ...));
 int usrsctp_finish(void);
 int usrsctp_sysctl_set_sctp_blackhole(uint32_t value);
+int usrsctp_sysctl_set_sctp_path_pf_threshold(uint32_t value);
 int usrsctp_sysctl_set_sctp_sendspace(uint32_t value);
 int usrsctp_sysctl_set_sctp_recvspace(uint32_t value);
 void usrsctp_get_stat(struct sctpstat *stat);

@@ -16,7 +16,7 @@ pub(crate) const PORT: u16 = 5000;
 /// A verification tag that is in the map, for [`association`].
 pub(crate) const TAG: u32 = 0x1234_5678;
 /// How long to wait for what must come.
-pub(crate) const LONG: Duration = Duration::from_secs(10);
+pub(crate) const LONG: Duration = Duration::from_secs(60);
 /// How long to wait for what must not come.
 pub(crate) const QUIET: Duration = Duration::from_millis(100);
 

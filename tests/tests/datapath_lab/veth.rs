@@ -1,7 +1,7 @@
 //! Two links that talk to each other, from two namespaces.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -40,26 +40,39 @@ fn ends(label: &str, queues: u16, right: impl FnOnce(&str) -> XdpConfig) -> Resu
     Ok(Ends { pair, left, right })
 }
 
-/// Sends `count` packets, at most `window` ahead of what `received` counts; with these tags in turn.
-fn send_many(link: &mut XdpLink, ends: &Pair, family: Family, tags: &[u32], count: usize) -> Result<()> {
+/// Sends `count` packets, at most [`WINDOW`] ahead of what `received` counts; with these tags in turn.
+fn send_many(
+    link: &mut XdpLink,
+    ends: &Pair,
+    family: Family,
+    tags: &[u32],
+    count: usize,
+    received: &AtomicUsize,
+) -> Result<()> {
     for (number, tag) in (0..count).zip(tags.iter().cycle()) {
         let packet = packet(*tag, number as u32, 40 + number % 1000);
         send(link, &to(ends.right.address(family), packet.len()), &packet)?;
         if number % 32 == 31 {
             link.flush()?;
-            // The receivers share the machine with the sender.
-            thread::yield_now();
+            // The receivers share the machine with the sender: what they have no room for would be lost.
+            let start = Instant::now();
+            while number > received.load(Ordering::Acquire) + WINDOW {
+                ensure!(start.elapsed() < LONG, "{received:?} of {number} packets have been received");
+                thread::yield_now();
+            }
         }
     }
     link.flush()?;
     Ok(())
 }
 
+/// How many packets the receivers' rings have room for.
+const WINDOW: usize = 512;
+
 /// Receives on every link, each in a thread of its own, until all together have got `count` packets, or nothing more has
 /// come for a while. Returns how many of which association each has got.
-fn receive_on_all(links: &mut [XdpLink], count: usize) -> Result<Vec<BTreeMap<u32, usize>>> {
+fn receive_on_all(links: &mut [XdpLink], count: usize, received: &AtomicUsize) -> Result<Vec<BTreeMap<u32, usize>>> {
     let done = AtomicBool::new(false);
-    let received = std::sync::atomic::AtomicUsize::new(0);
     thread::scope(|scope| {
         let threads: Vec<_> = links
             .iter_mut()
@@ -68,7 +81,7 @@ fn receive_on_all(links: &mut [XdpLink], count: usize) -> Result<Vec<BTreeMap<u3
                     let link = link;
                     let mut slots = BTreeMap::new();
                     let mut last = Instant::now();
-                    while !done.load(Ordering::Relaxed) && last.elapsed() < Duration::from_secs(3) {
+                    while !done.load(Ordering::Relaxed) && last.elapsed() < LONG {
                         let got = link.receive(64, &mut |datagram| {
                             let slot = datagram.association.map_or(u32::MAX, AssociationId::slot);
                             *slots.entry(slot).or_default() += 1;
@@ -78,7 +91,7 @@ fn receive_on_all(links: &mut [XdpLink], count: usize) -> Result<Vec<BTreeMap<u3
                             continue;
                         }
                         last = Instant::now();
-                        if received.fetch_add(got, Ordering::Relaxed) + got >= count {
+                        if received.fetch_add(got, Ordering::AcqRel) + got >= count {
                             done.store(true, Ordering::Relaxed);
                         }
                     }
@@ -109,9 +122,10 @@ fn workers_and_queues(label: &str, workers: u16, queues: u16) -> Result<()> {
         ends(label, queues, |interface| config(interface, workers))?;
     let config = config("", workers);
     let tags = announce(&right, &config, TAGS)?;
+    let arrived = AtomicUsize::new(0);
     let received = thread::scope(|scope| -> Result<_> {
-        let receiving = scope.spawn(|| receive_on_all(&mut receivers, PACKETS));
-        send_many(&mut senders[0], &pair, Family::Ipv4, &tags, PACKETS)?;
+        let receiving = scope.spawn(|| receive_on_all(&mut receivers, PACKETS, &arrived));
+        send_many(&mut senders[0], &pair, Family::Ipv4, &tags, PACKETS, &arrived)?;
         receiving.join().expect("the receivers end")
     })?;
     let total: usize = received.iter().flat_map(BTreeMap::values).sum();
@@ -197,7 +211,7 @@ fn echo(link: &mut XdpLink, done: &AtomicBool) -> Result<()> {
 fn ping(link: &mut XdpLink, pair: &Pair, tags: &[u32], count: usize) -> Result<(usize, usize)> {
     let (mut sent, mut back) = (0, 0);
     let mut last = Instant::now();
-    while back < count && last.elapsed() < Duration::from_secs(5) {
+    while back < count && last.elapsed() < LONG {
         while sent < count && sent - back < 128 {
             let packet = packet(tags[sent % tags.len()], sent as u32, 40 + sent % 1300);
             send(link, &to(pair.right.ipv4.into(), packet.len()), &packet)?;
@@ -222,7 +236,7 @@ fn ipv6_neighbours_are_found() -> Result<()> {
     }
     let mut ends = ends("dp-nd", 1, |interface| config(interface, 1))?;
     let [sender] = &mut ends.left.1[..] else { panic!("one worker") };
-    send_many(sender, &ends.pair, Family::Ipv6, &[TAG], 1)?;
+    send_many(sender, &ends.pair, Family::Ipv6, &[TAG], 1, &AtomicUsize::new(0))?;
     let start = Instant::now();
     while sender.stats().transmitted_packets == 0 {
         ensure!(start.elapsed() < LONG, "{:?}", sender.stats());
@@ -244,9 +258,10 @@ fn generic_mode_works_too() -> Result<()> {
     let mode = right.mode();
     assert_eq!((mode.interfaces[0].native, mode.zero_copy), (false, false));
     let tags = announce(&right, &config("", 2), 16)?;
+    let arrived = AtomicUsize::new(0);
     let received = thread::scope(|scope| -> Result<_> {
-        let receiving = scope.spawn(|| receive_on_all(&mut receivers, 1000));
-        send_many(&mut senders[0], &pair, Family::Ipv4, &tags, 1000)?;
+        let receiving = scope.spawn(|| receive_on_all(&mut receivers, 1000, &arrived));
+        send_many(&mut senders[0], &pair, Family::Ipv4, &tags, 1000, &arrived)?;
         receiving.join().expect("the receivers end")
     })?;
     assert_eq!(received.iter().flat_map(BTreeMap::values).sum::<usize>(), 1000);
@@ -301,12 +316,20 @@ fn what_arrives_on_a_queue_without_sockets_is_counted() -> Result<()> {
     // The second of two workers sends by the second queue.
     let (_left, mut senders) = open(&pair.left.namespace, &config(&pair.left.interface, 2))?;
     for sender in &mut senders {
-        send_many(sender, &pair, Family::Ipv4, &[TAG], 10)?;
+        send_many(sender, &pair, Family::Ipv4, &[TAG], 10, &AtomicUsize::new(0))?;
     }
-    assert_eq!(receive(&mut receivers[0], 20, Duration::from_secs(1))?.len(), 10);
-    let counters = right.counters()?;
-    let lost = counters.iter().find(|(verdict, _)| verdict.name() == "no-socket");
-    assert_eq!(lost.context("no such counter")?.1, 10);
+    assert_eq!(receive(&mut receivers[0], 10, LONG)?.len(), 10);
+    let start = Instant::now();
+    loop {
+        let counters = right.counters()?;
+        let lost = counters.iter().find(|(verdict, _)| verdict.name() == "no-socket").context("no such counter")?.1;
+        if lost == 10 {
+            break;
+        }
+        ensure!(lost < 10 && start.elapsed() < LONG, "{lost} of 10");
+        thread::yield_now();
+    }
+    assert_eq!(receive(&mut receivers[0], 1, QUIET)?, []);
     Ok(())
 }
 

@@ -39,8 +39,8 @@ fn its_survives_trouble(foreign: &Foreign, family: Family) {
 
 /// An association that is idle: heartbeats go both ways and are answered, the round trip is known.
 fn an_idle_association_stays(foreign: &Foreign, family: Family) {
-    // Heartbeats every 300 ms, on top of RTOs of 120 ms and their jitter.
-    let options = ["--sink", "--associations", "1", "--timers", "120/120/500/300/2"];
+    // Heartbeats every 300 ms, on top of the RTO and their jitter. An RTO that a busy machine does not miss: this is not about lost paths.
+    let options = ["--sink", "--associations", "1", "--timers", "1000/1000/3000/300/5"];
     let mut server = foreign.serve(family, &options).unwrap();
     let mut send = foreign.sctp().command(&foreign.lab.pair.left, &["send"]);
     // Of one family alone: usrsctp takes the IPv4 addresses that it hears of for paths even if it is bound to IPv6 addresses only,
@@ -54,10 +54,12 @@ fn an_idle_association_stays(foreign: &Foreign, family: Family) {
             let counters = &association["counters"];
             counters["heartbeats_acknowledged"].as_u64() >= Some(2)
                 && counters["heartbeats_received"].as_u64().is_none_or(|count| count >= 2)
+                // One may have been answered late.
+                && association["paths"][0]["errors"] == 0
         })
         .unwrap();
     let path = &association["paths"][0];
-    assert_eq!((&path["state"], &path["errors"]), (&"active".into(), &0.into()), "{association}");
+    assert_eq!(path["state"], "active", "{association}");
     assert!(path["srtt_us"].is_u64(), "{association}");
     send.write_line("still there").unwrap();
     foreign.our_association(|association| association["counters"]["messages_sent"] == 2).unwrap();

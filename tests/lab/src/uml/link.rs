@@ -36,7 +36,7 @@ mod from_guest {
 const LARGEST_BODY: usize = 1 << 16;
 
 /// How long a command may take to die of SIGKILL.
-const KILL: Duration = Duration::from_secs(10);
+const KILL: Duration = Duration::from_secs(60);
 
 /// The line to a guest's agent.
 #[derive(Debug)]
@@ -228,7 +228,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
 
-    const SOON: Duration = Duration::from_secs(10);
+    const SOON: Duration = Duration::from_secs(60);
 
     fn frame(id: u16, kind: u8, body: &[u8]) -> Vec<u8> {
         let mut frame = u32::try_from(body.len()).unwrap().to_le_bytes().to_vec();

@@ -43,10 +43,10 @@ use link::Link;
 const BOOT: Duration = Duration::from_secs(120);
 
 /// How long a guest may take to switch itself off.
-const POWER_OFF: Duration = Duration::from_secs(10);
+const POWER_OFF: Duration = Duration::from_secs(60);
 
 /// How long a tool of the system may run in a guest.
-const TOOL: Duration = Duration::from_secs(30);
+const TOOL: Duration = Duration::from_secs(120);
 
 /// Memory of a guest, in MiB; what it does not touch costs nothing.
 const MEMORY: u32 = 256;

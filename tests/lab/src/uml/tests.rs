@@ -57,7 +57,7 @@ fn nothing_is_left_of_a_guest() {
 }
 
 fn wait_until_empty(namespace: &Namespace) {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + LONG;
     while !namespace.processes().unwrap().is_empty() {
         assert!(Instant::now() < deadline, "{:?} are left", namespace.processes());
         std::thread::sleep(Duration::from_millis(10));
