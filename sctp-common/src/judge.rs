@@ -59,6 +59,14 @@ impl Owner {
         Self { reason, worker: worker as u16, slot, generation }
     }
 
+    /// The worker that answers a packet which [nobody](Claim::Nobody) claims: see [`policy::WORKERS_ANSWER`]. Tags are as good as
+    /// random, so that all workers share the work.
+    #[inline(always)]
+    #[must_use]
+    pub fn to_answer(packet: &Decoded, steering: &Steering) -> Self {
+        Self::without_slot(RedirectReason::ToBeAnswered, steering.owner(packet.verification_tag))
+    }
+
     /// `worker`, which is to look for the association itself.
     #[inline(always)]
     #[must_use]
@@ -73,7 +81,8 @@ pub enum Claim {
     /// A worker.
     Owner(Owner),
     /// Nobody, and its sender is to be told so once the checksum has been [verified](ChecksumPolicy::verify), as often as
-    /// the [rates](crate::limit::Rate) allow, unless this host is [silent](policy::SILENT).
+    /// the [rates](crate::limit::Rate) allow, unless this host is [silent](policy::SILENT); by a worker where
+    /// [workers answer](policy::WORKERS_ANSWER).
     Nobody(Answer),
 }
 

@@ -85,6 +85,9 @@ pub mod policy {
     pub const PASS_FRAGMENTS: u32 = 1 << 3;
     /// HEARTBEATs are answered where [`HEARTBEATS`](super::names::HEARTBEATS) has an entry.
     pub const ANSWER_HEARTBEATS: u32 = 1 << 4;
+    /// What is to be answered goes to a worker, who answers it: the driver does not send what the program returns for sending. That
+    /// of veth drops it without a word unless the other end has an XDP program too.
+    pub const WORKERS_ANSWER: u32 = 1 << 5;
 }
 
 /// The index in [`XSKS`](names::XSKS) of the socket that `worker` has bound to `queue`.

@@ -152,7 +152,8 @@ impl RedirectReason {
             1 => Self::Init,
             2 => Self::CookieEcho,
             3 => Self::Icmp,
-            _ => Self::ShutdownAck,
+            4 => Self::ShutdownAck,
+            _ => Self::ToBeAnswered,
         }
     }
 }
@@ -239,6 +240,7 @@ reasons! {
         CookieEcho = "cookie-echo": "A COOKIE ECHO whose tag no association has yet (RFC 9260 §5.1.5).",
         Icmp = "icmp-quotation": "An ICMP or ICMPv6 error that quotes a packet of a live association (RFC 9260 §10).",
         ShutdownAck = "shutdown-ack": "A SHUTDOWN ACK of another tag than its sender's association has (RFC 9260 §8.5.1 E).",
+        ToBeAnswered = "to-be-answered": "Out of the blue, for a worker to answer, where the driver cannot be trusted to send answers (RFC 9260 §8.4).",
     }
 }
 

@@ -6,7 +6,7 @@ use aya_ebpf::programs::XdpContext;
 use sctp_common::frame::{Addresses, Decoded, ETHERNET_HEADER_LENGTH, Frame as _};
 use sctp_common::reply::{self, Answer, IPV4_WORDS, IPV6_WORDS, SHORTEST_FRAME};
 use sctp_common::rules::Contents;
-use sctp_common::verdict::{DropReason, Verdict};
+use sctp_common::verdict::{DropReason, RedirectReason, Verdict};
 
 use crate::packet::{self, Packet};
 use crate::{checksum, index, limit, settings};
@@ -28,8 +28,11 @@ pub(crate) extern "C" fn sctp_contents(ctx: *mut xdp_md, at: u32, length: u32) -
     Contents::of(&frame, at as u16 as usize, length as u16 as usize).bits()
 }
 
+/// The verdict on a packet that is to be answered by a worker.
+pub(crate) const BY_WORKER: u32 = Verdict::Redirect(RedirectReason::ToBeAnswered).index();
+
 /// Answers a [packed](Decoded::pack) packet that nobody owns with a packed [`Answer`], if its checksum is right and there have not been
-/// too many answers, and gives the verdict's index.
+/// too many answers, and gives the verdict's index: [`BY_WORKER`] where workers answer.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn sctp_answer(ctx: *mut xdp_md, place: u64, header: u64, rest: u64, answer: u64) -> u32 {
@@ -41,6 +44,9 @@ fn give(ctx: &XdpContext, packet: &Decoded, answer: Answer) -> Result<Verdict, V
     settings::checksum_policy().verify(packet, || checksum::compute(ctx, packet))?;
     let addresses = packet.addresses(&Packet::of(ctx)).ok_or(DropReason::NoAnswer)?;
     limit::take(packet, &addresses)?;
+    if settings::workers_answer() {
+        return Ok(RedirectReason::ToBeAnswered.into());
+    }
     send(ctx, packet, &addresses, answer)?;
     Ok(answer.reason.into())
 }

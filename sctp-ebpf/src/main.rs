@@ -61,11 +61,18 @@ fn judge(ctx: &XdpContext, packet: &Decoded) -> u32 {
     }
     let [place, header, rest] = packet.pack();
     let Some(owner) = find_association(packet, &Maps) else {
-        return match PackedClaim(unclaimed::sctp_unclaimed(ctx.ctx, place, header, rest)).unpack() {
-            Ok(Claim::Owner(owner)) => deliver(ctx, packet, &owner),
-            Ok(Claim::Nobody(answer)) => answer::sctp_answer(ctx.ctx, place, header, rest, answer.pack()),
-            Err(index) => index,
+        let owner = match PackedClaim(unclaimed::sctp_unclaimed(ctx.ctx, place, header, rest)).unpack() {
+            Ok(Claim::Owner(owner)) => owner,
+            Ok(Claim::Nobody(answer)) => {
+                let answered = answer::sctp_answer(ctx.ctx, place, header, rest, answer.pack());
+                if !settings::workers_answer() || answered != answer::BY_WORKER {
+                    return answered;
+                }
+                Owner::to_answer(packet, &settings::steering())
+            }
+            Err(index) => return index,
         };
+        return deliver(ctx, packet, &owner);
     };
     if settings::policy() & policy::ANSWER_HEARTBEATS != 0 && is_plain_heartbeat(packet) {
         let answered = heartbeat::sctp_heartbeat(ctx.ctx, place, header, rest);

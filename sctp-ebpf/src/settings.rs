@@ -109,6 +109,12 @@ pub(crate) fn queues() -> u32 {
     QUEUES.load()
 }
 
+/// Whether workers answer packets out of the blue.
+#[inline(always)]
+pub(crate) fn workers_answer() -> bool {
+    policy() & policy::WORKERS_ANSWER != 0
+}
+
 /// Whether packets out of the blue are never answered.
 #[inline(always)]
 pub(crate) fn is_silent() -> bool {

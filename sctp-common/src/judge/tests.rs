@@ -253,6 +253,19 @@ fn out_of_the_blue_is_answered_or_dropped_by_rule() {
 }
 
 #[test]
+fn what_is_to_be_answered_is_shared_among_workers() {
+    let workers: HashSet<u16> = (1..100)
+        .map(|tag| {
+            let packet = decode(packet(LISTENING, tag, chunk::DATA, 0).as_slice()).unwrap();
+            let owner = Owner::to_answer(&packet, &STEERING);
+            assert_eq!((owner.reason, owner.slot, owner.generation), (RedirectReason::ToBeAnswered, NO_SLOT, 0));
+            owner.worker
+        })
+        .collect();
+    assert_eq!(workers.len(), usize::from(STEERING.workers));
+}
+
+#[test]
 fn damage_is_judged_only_if_it_is_for_us() {
     let frame = packet(LISTENING, 0, chunk::DATA, 0);
     assert_eq!(owner_of(&frame, |_| {}), Err(DropReason::ZeroTag.into()));

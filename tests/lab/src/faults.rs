@@ -13,14 +13,14 @@ pub struct Fault {
     pub what: &'static str,
     /// The frame.
     pub frame: Vec<u8>,
-    /// The counter of the XDP program that must count it: of a drop, or of an answer.
+    /// The counter of the XDP program that must count it, on a veth.
     pub counter: &'static str,
 }
 
 impl Fault {
     /// What the XDP program does with the frame.
     pub fn action(&self) -> &'static str {
-        if ["abort", "shutdown-complete"].contains(&self.counter) { "XDP_TX" } else { "XDP_DROP" }
+        if self.counter == TO_BE_ANSWERED { "XDP_REDIRECT" } else { "XDP_DROP" }
     }
 }
 
@@ -55,13 +55,13 @@ pub fn all(from: &Host, to: &Host, family: Family, source_port: u16, port: u16) 
             "zero-checksum",
         ),
         fault("wrong verification tag", base.build(), "bad-tag"),
-        fault("packet of no association", SctpFrame { source_port: NOBODY, ..base.clone() }.build(), "abort"),
+        fault("packet of no association", SctpFrame { source_port: NOBODY, ..base.clone() }.build(), TO_BE_ANSWERED),
         fault("verification tag 0", SctpFrame { verification_tag: 0, ..base.clone() }.build(), "zero-tag"),
         fault("ABORT out of the blue", with(chunk::abort(false)).build(), "ootb-abort"),
         fault(
             "SHUTDOWN ACK out of the blue",
             SctpFrame { source_port: NOBODY, ..with(chunk::shutdown_ack()) }.build(),
-            "shutdown-complete",
+            TO_BE_ANSWERED,
         ),
         fault("out of the blue, from a multicast address", multicast.build(), "non-unicast"),
         fault("INIT with a verification tag", with(chunk::init(7, 1)).build(), "init-tag"),
@@ -77,6 +77,9 @@ pub fn all(from: &Host, to: &Host, family: Family, source_port: u16, port: u16) 
         fault("frame shorter than its IP packet", shorter(with(chunk::data(1, 0, 0, &[0; 100])).build()), "truncated"),
     ]
 }
+
+/// On a veth it is for a worker to answer.
+const TO_BE_ANSWERED: &str = "to-be-answered";
 
 /// A port from which nobody has an association: those are drawn from the ephemeral ones.
 const NOBODY: u16 = 7;

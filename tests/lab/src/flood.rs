@@ -58,7 +58,7 @@ impl Garbage {
         match self {
             Self::BadChecksum => &["checksum"],
             Self::BadTag => &["bad-tag"],
-            Self::OutOfTheBlue => &["abort", "answer-rate"],
+            Self::OutOfTheBlue => &["to-be-answered", "answer-rate"],
             Self::Init => &["init"],
             Self::CookieEcho => &["cookie-echo"],
             Self::Malformed => &["chunk-length", "chunk-truncated", "chunk-header", "no-chunk"],

@@ -1,18 +1,19 @@
 //! Restarts (RFC 9260 §5.2): one side dies without a word and comes back from the same port.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sctp_lab::veth::Family;
 use sctp_lab::{Faults, Process};
 use sctp_tests::foreign::{Foreign, Stack, ended, notices, sound};
-use sctp_tests::{LONG, stop};
+use sctp_tests::{LONG, is_in_use, stop};
 
 /// Kills a process while the cable is cut, so that not even its kernel can say a word for it.
 fn kill_silently(foreign: &Foreign, mut process: Process) {
     foreign.cable().set(Faults::cut());
     process.signal(libc::SIGKILL).unwrap();
     assert!(!process.wait(LONG).unwrap().status.success());
-    std::thread::sleep(Duration::from_millis(100));
+    // What its kernel has said is in the cable soon, and lost there.
+    std::thread::sleep(Duration::from_millis(300));
 }
 
 /// The peer's client restarts: our server is told, and it is the same association for it.
@@ -21,7 +22,7 @@ fn its_client_restarts(foreign: &Foreign, family: Family) {
     let port = ["--local-port", "6000"];
     let before =
         foreign.client(family, &[&port[..], &["--mode", "ping", "--count", "0", "--duration", "100"]].concat());
-    foreign.our_association(|association| association["counters"]["messages_received"].as_u64() > Some(10)).unwrap();
+    foreign.our_association(is_in_use).unwrap();
     kill_silently(foreign, before.unwrap());
     foreign.cable().set(Faults::default());
     let options = ["--mode", "echo", "--count", "200", "--size", "1-3000", "--streams", "5"];
@@ -45,21 +46,41 @@ fn our_client_restarts(foreign: &Foreign, family: Family) {
     before.wait_for_line("progress", LONG).unwrap();
     kill_silently(foreign, before);
     let options = ["--mode", "echo", "--count", "200", "--size", "1-3000", "--timeout", "60s"];
-    let after = foreign.our_client(family, &[&port[..], &options].concat()).unwrap();
-    // Not before the program is attached: till then the machine's own kernel would answer for us.
-    let deadline = Instant::now() + LONG;
-    while !foreign.lab.pair.left.has_xdp().unwrap() {
-        assert!(Instant::now() < deadline, "our client does not start");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    let mut after = foreign.our_client(family, &[&port[..], &options].concat()).unwrap();
+    // Not before our stack is there: till then the machine's own kernel would answer for us.
+    foreign.our_association(|_| true).unwrap();
     foreign.cable().set(Faults::default());
-    let mut after = after;
     sound(&after.summary(LONG).unwrap()).unwrap();
     let server = server.summary(LONG).unwrap();
     assert_eq!((&server["restarts"], &server["graceful"]), (&1.into(), &true.into()), "{server}");
     assert!(server["received"].as_u64() > Some(200), "{server}");
 }
 
-// With the kernel's client, on a busy machine, our server was seen not to report the restart, for a reason not known yet. So that
-// client's restart is not shown here.
-super::rows!("rst", crate::faulty(), [our_client_restarts], usrsctp alone: [its_client_restarts]);
+/// Our server dies without a word and comes back at the same port: it knows nothing of the association and says so by ABORT (RFC 9260
+/// §8.4), and the peer's client can come again.
+fn our_server_restarts(foreign: &Foreign, family: Family) {
+    let server = foreign.serve_ours(&[]).unwrap();
+    let mut before = foreign.client(family, &["--mode", "ping", "--count", "0", "--duration", "3600"]).unwrap();
+    foreign.our_association(is_in_use).unwrap();
+    kill_silently(foreign, server);
+    let server = foreign.serve_ours(&[]).unwrap();
+    foreign.cable().set(Faults::default());
+    let before = before.wait(LONG).unwrap();
+    // It was an ABORT, and not the end of the peer's patience: that takes ten retransmissions, each of which would be answered.
+    let counters = foreign.sctp().counters(&foreign.lab.pair.left).unwrap();
+    assert!((1..5).contains(&counters.get("to-be-answered")), "{counters:?}");
+    assert!(!before.status.success(), "{before:?}");
+    let before = before.summary().unwrap();
+    assert_eq!((&before["lost"], &before["graceful"]), (&true.into(), &false.into()), "{before}");
+    let options = ["--mode", "echo", "--count", "200", "--size", "1-3000", "--streams", "5"];
+    let after = foreign.client_summary(family, &options).unwrap();
+    assert_eq!(after["received"], 200, "{after}");
+    let server = stop(server).unwrap();
+    let summary = server.summary().unwrap();
+    assert_eq!((&summary["received"], &summary["failed"]), (&200.into(), &0.into()), "{summary}");
+    assert_eq!(ended(&server).len(), 1, "{server:?}");
+}
+
+// With the kernel's client, on a busy machine, the run does not always end, for a reason not known yet. So that client's restart is not
+// shown here.
+super::rows!("rst", crate::faulty(), [our_client_restarts, our_server_restarts], usrsctp alone: [its_client_restarts]);

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use sctp_common::frame::{Decoded, decode};
 use sctp_common::limit::Rate;
 use sctp_common::maps::policy;
-use sctp_common::verdict::{AnswerReason as Answer, DropReason as Drop, Verdict};
+use sctp_common::verdict::{AnswerReason as Answer, DropReason as Drop, RedirectReason as Redirect, Verdict};
 use sctp_common::wire::{IPPROTO_SCTP, chunk as kind, flags};
 
 use super::frames::*;
@@ -131,6 +131,29 @@ fn a_silent_host_answers_nothing() -> Result<()> {
         let outcome = program.run(&frame)?;
         ensure!(outcome.verdict == reason.into() && outcome.frame == frame, "{outcome:?}");
     }
+    Ok(())
+}
+
+/// Where the driver cannot send, the packet itself goes to a worker; as often as an answer would, and verified as it would be.
+#[test]
+fn workers_answer_where_the_driver_does_not_send() -> Result<()> {
+    if !sctp_lab::require_root() {
+        return Ok(());
+    }
+    stay_on_this_cpu()?;
+    let settings = Settings { workers: 3, verify_up_to: 0, answers: [only(3), PLENTY], ..Settings::default() };
+    let settings = Settings { policy: policy::WORKERS_ANSWER, ..settings };
+    let program = Model::new(&settings).program(settings)?;
+    let mut damaged = nobodys();
+    damaged[9] ^= 1;
+    program.run_expecting(&Ipv4::default().frame(&damaged), Drop::Checksum.into())?;
+    for packet in [nobodys(), sctp(PORT, 77, &chunk(kind::SHUTDOWN_ACK, 0, &[])), sctp(QUIET_PORT, 0, &init_chunk())] {
+        let frame = Ipv4::default().frame(&packet);
+        let outcome = program.run_expecting(&frame, Redirect::ToBeAnswered.into())?;
+        let metadata = outcome.rx_metadata().context("no metadata")?;
+        ensure!(outcome.frame == frame && metadata.association().is_none(), "{outcome:?}");
+    }
+    program.run_expecting(&Ipv4::default().frame(&nobodys()), Drop::AnswerRate.into())?;
     Ok(())
 }
 

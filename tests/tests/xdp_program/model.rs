@@ -123,6 +123,12 @@ impl Model {
                 Ok((owner, RxMetadata::new(&packet, checksum, owner.slot, owner.generation)))
             }
             Claim::Nobody(answer) if self.policy & policy::SILENT != 0 => Err(answer.reason.unanswered().into()),
+            Claim::Nobody(_) if self.policy & policy::WORKERS_ANSWER != 0 => {
+                self.checksums.verify(&packet, compute)?;
+                let owner = Owner::to_answer(&packet, &self.steering);
+                let checksum = self.checksums.accept(&packet, compute)?;
+                Ok((owner, RxMetadata::new(&packet, checksum, owner.slot, owner.generation)))
+            }
             Claim::Nobody(answer) => {
                 self.checksums.verify(&packet, compute)?;
                 // The last thing that the program looks at, when it swaps the addresses.

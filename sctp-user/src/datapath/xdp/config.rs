@@ -39,7 +39,8 @@ pub struct XdpConfig {
     pub silent_out_of_the_blue: bool,
     /// What becomes of packets for us that come in IP fragments.
     pub fragments: FragmentPolicy,
-    /// The XDP program answers the HEARTBEATs of live associations (RFC 9260 §8.3), so that idle associations wake no worker.
+    /// The XDP program answers the HEARTBEATs of live associations (RFC 9260 §8.3), so that idle associations wake no worker; not on
+    /// veth, which may not send the answers.
     pub answer_heartbeats: bool,
     /// How many frames to have. `None`: enough to fill every ring, and 4096 for each worker besides.
     pub frames: Option<u32>,
@@ -127,13 +128,14 @@ impl XdpConfig {
         Ok(())
     }
 
-    /// Bits of [`policy`] for the program.
-    pub(super) fn policy(&self) -> u32 {
+    /// Bits of [`policy`] for the program on an interface whose driver sends what the program answers, or does not.
+    pub(super) fn policy(&self, sends_answers: bool) -> u32 {
         let bits = [
             (self.trusted_link, policy::TRUSTED_LINK),
             (self.silent_out_of_the_blue, policy::SILENT),
             (self.fragments != FragmentPolicy::Drop, policy::PASS_FRAGMENTS),
-            (self.answer_heartbeats, policy::ANSWER_HEARTBEATS),
+            (self.answer_heartbeats && sends_answers, policy::ANSWER_HEARTBEATS),
+            (!sends_answers, policy::WORKERS_ANSWER),
         ];
         bits.into_iter().filter(|(wanted, _)| *wanted).fold(0, |all, (_, bit)| all | bit)
     }
@@ -343,7 +345,7 @@ mod tests {
     #[test]
     fn each_switch_is_a_bit_of_its_own() {
         let config = || XdpConfig { fragments: FragmentPolicy::Drop, ..config() };
-        assert_eq!(config().policy(), 0);
+        assert_eq!(config().policy(true), 0);
         let switched = [
             XdpConfig { trusted_link: true, ..config() },
             XdpConfig { silent_out_of_the_blue: true, ..config() },
@@ -351,7 +353,13 @@ mod tests {
             XdpConfig { answer_heartbeats: true, ..config() },
         ];
         let wanted = [policy::TRUSTED_LINK, policy::SILENT, policy::PASS_FRAGMENTS, policy::ANSWER_HEARTBEATS];
-        assert_eq!(switched.map(|config| config.policy()), wanted);
+        assert_eq!(switched.map(|config| config.policy(true)), wanted);
+        let by_workers = XdpConfig { answer_heartbeats: true, ..config() };
+        assert_eq!(
+            by_workers.policy(false),
+            policy::WORKERS_ANSWER,
+            "who cannot send answers does not answer HEARTBEATs either"
+        );
     }
 
     #[test]

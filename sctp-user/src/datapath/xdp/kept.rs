@@ -521,7 +521,7 @@ mod tests {
     #[test]
     fn only_a_bpf_file_system_keeps_programs() {
         let directory = tempfile::tempdir().unwrap();
-        let target = Target { name: "lo", ifindex: 1, mtu: 1500, queues: 1, attached: None };
+        let target = Target { name: "lo", ifindex: 1, mtu: 1500, queues: 1, attached: None, sends_answers: true };
         let error = Place::make(&directory.path().join("sctp"), target).unwrap_err().to_string();
         assert!(error.contains("mount -t bpf bpf /sys/fs/bpf"), "{error}");
         assert!(!directory.path().join("sctp").exists(), "nothing was made");

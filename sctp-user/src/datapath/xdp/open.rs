@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use super::super::frames::FramePool;
 use super::super::netlink::{LinkInfo, Network};
 use super::super::socket::{CopyMode, Opened, QueueRings, QueueSizes, Role, Socket, SocketError, SocketRequest, Step};
-use super::config::{CopyPolicy, FragmentPolicy, InterfaceMode, Mode, XdpConfig};
+use super::config::{AttachMode, CopyPolicy, FragmentPolicy, InterfaceMode, Mode, XdpConfig};
 use super::control::{Control, Programs, Shared};
 use super::drops::Drops;
 use super::error::OpenError;
@@ -19,7 +19,7 @@ use super::port::{Port, QueueAccess};
 use super::program::{Program, Target};
 use super::reassembled::{Reassembled, kernel_has_sctp};
 use super::shared_tags::SharedTags;
-use super::{capabilities, queues};
+use super::{capabilities, ethtool};
 
 /// Opens interfaces for workers.
 #[derive(Debug)]
@@ -138,6 +138,7 @@ struct Interface {
     mtu: u32,
     queues: u32,
     attached: Option<u32>,
+    sends_answers: bool,
 }
 
 impl Interface {
@@ -146,16 +147,28 @@ impl Interface {
         if link.mac.is_none() {
             return Err(OpenError::NotEthernet { interface });
         }
-        let available = queues::receive_queues(&link.name).unwrap_or(link.receive_queues).max(1);
+        let available = ethtool::receive_queues(&link.name).unwrap_or(link.receive_queues).max(1);
         let queues = config.queues.unwrap_or(available);
         if queues > available {
             return Err(OpenError::TooFewQueues { interface, wanted: queues, available });
         }
-        Ok(Self { name: interface, ifindex: link.ifindex, mtu: link.mtu, queues, attached: link.xdp_program })
+        // Natively, veth drops what a program returns for sending unless the other end has a program too; and what the other end
+        // is, in a container of its own perhaps, cannot be known.
+        let sends_answers =
+            config.attach == AttachMode::Generic || ethtool::driver(&link.name).is_none_or(|driver| driver != "veth");
+        let attached = link.xdp_program;
+        Ok(Self { name: interface, ifindex: link.ifindex, mtu: link.mtu, queues, attached, sends_answers })
     }
 
     fn target(&self) -> Target<'_> {
-        Target { name: &self.name, ifindex: self.ifindex, mtu: self.mtu, queues: self.queues, attached: self.attached }
+        Target {
+            name: &self.name,
+            ifindex: self.ifindex,
+            mtu: self.mtu,
+            queues: self.queues,
+            attached: self.attached,
+            sends_answers: self.sends_answers,
+        }
     }
 }
 

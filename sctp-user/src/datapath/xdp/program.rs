@@ -60,6 +60,8 @@ pub(super) struct Target<'a> {
     pub(super) queues: u32,
     /// The program that is attached to it already.
     pub(super) attached: Option<u32>,
+    /// Whether its driver sends what the program answers.
+    pub(super) sends_answers: bool,
 }
 
 impl Program {
@@ -239,7 +241,7 @@ impl Settings {
             (globals::TAG_BUCKET_COUNT, buckets.to_ne_bytes().to_vec()),
             (globals::WORKERS, workers.to_ne_bytes().to_vec()),
             (globals::HASH_KEY, config.steering.key.map(u64::to_ne_bytes).concat()),
-            (globals::POLICY, config.policy().to_ne_bytes().to_vec()),
+            (globals::POLICY, config.policy(target.sends_answers).to_ne_bytes().to_vec()),
             (globals::QUEUES, target.queues.to_ne_bytes().to_vec()),
             (globals::VERIFY_UP_TO, config.checksum.verify_up_to().to_ne_bytes().to_vec()),
         ];
