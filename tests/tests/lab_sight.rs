@@ -36,25 +36,29 @@ fn dropped_packets_are_shown_and_captured_with_their_reason() {
     let socket = left.packet_socket().unwrap();
     // All of them, of which it was asked for two kinds.
     all.iter().for_each(|fault| socket.send(&fault.frame).unwrap());
-    for fault in &wanted {
+    // The queues are served at the same time: in whatever order.
+    let mut shown = Vec::new();
+    for _ in &wanted {
         let line = drops.wait_for_line("reason", LONG).unwrap();
         let packet: serde_json::Value = serde_json::from_str(&line).unwrap();
-        assert_eq!(packet["reason"], fault.counter, "{packet}");
+        let fault = wanted.iter().find(|fault| packet["reason"] == fault.counter).expect("it was asked for");
+        shown.push(fault.counter);
         assert_eq!(packet["interface"], right.interface.as_str(), "{packet}");
         assert_eq!(packet["source"], left.address(Family::Ipv4).to_string(), "{packet}");
         assert_eq!((&packet["source_port"], &packet["destination_port"]), (&7000.into(), &PORT.into()), "{packet}");
-        let shown = packet["frame"].as_str().unwrap();
         let sent: String = fault.frame.iter().take(128).map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(shown, sent, "{packet}");
+        assert_eq!(packet["frame"].as_str().unwrap(), sent, "{packet}");
     }
+    assert!(wanted.iter().all(|fault| shown.contains(&fault.counter)), "{shown:?}");
     assert!(drops.wait(LONG).unwrap().status.success());
 
     let file = file.to_str().unwrap();
     let comments = tool::run("tshark", &["-r", file, "-T", "fields", "-e", "frame.comment"]).unwrap();
     let comments: Vec<&str> = comments.lines().collect();
-    assert_eq!(comments.len(), wanted.len(), "{comments:?}");
-    for (comment, fault) in comments.iter().zip(&wanted) {
-        assert!(comment.starts_with(&format!("dropped by XDP: {} (queue ", fault.counter)), "{comment}");
+    let expected = shown.iter().map(|reason| format!("dropped by XDP: {reason} (queue "));
+    assert_eq!(comments.len(), shown.len(), "{comments:?}");
+    for (comment, expected) in comments.iter().zip(expected) {
+        assert!(comment.starts_with(&expected), "{comment}");
     }
 
     // The counters of the queues add up to those of the program.

@@ -49,6 +49,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::config::{AttachMode, XdpConfig};
+use super::detach::detach;
 use super::error::OpenError;
 use super::program::{self, Attached, Settings, Target, already_attached};
 
@@ -413,8 +414,11 @@ impl Place {
         Ok(())
     }
 
-    /// Removes everything, and thereby detaches the program, unless somebody else holds its link.
+    /// Detaches the program, if there is one, and removes everything.
     fn clear(&self) -> Result<(), OpenError> {
+        if self.link().exists() {
+            detach(&self.link()).map_err(|error| self.failed(LINK_FILE, error))?;
+        }
         self.remove_files(|_| true)
     }
 

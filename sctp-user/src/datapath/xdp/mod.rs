@@ -21,6 +21,7 @@
 mod capabilities;
 mod config;
 mod control;
+mod detach;
 mod drops;
 mod error;
 mod ethtool;
