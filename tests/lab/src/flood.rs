@@ -60,7 +60,8 @@ impl Garbage {
             Self::BadTag => &["bad-tag"],
             Self::OutOfTheBlue => &["to-be-answered", "answer-rate"],
             Self::Init => &["init"],
-            Self::CookieEcho => &["cookie-echo"],
+            // Some programs look at the cookie themselves.
+            Self::CookieEcho => &["cookie-echo", "bad-cookie"],
             Self::Malformed => &["chunk-length", "chunk-truncated", "chunk-header", "no-chunk"],
         }
     }

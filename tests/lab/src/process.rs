@@ -6,7 +6,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::{interrupt, sys, tool};
 
@@ -133,14 +133,25 @@ impl Process {
         self.control.id()
     }
 
-    /// How much time of processors it has had, by itself and in the kernel. Not for one in a guest.
+    /// How much time of processors the threads that it has now have had, by themselves and in the kernel. Not for one in a guest.
     ///
     /// # Errors
-    /// If it has ended.
+    /// If it has ended, or the kernel does not keep account (`CONFIG_SCHED_INFO`).
     pub fn cpu_time(&self) -> Result<Duration> {
-        let path = format!("/proc/{}/stat", self.id());
-        let stat = std::fs::read_to_string(&path).context(path)?;
-        ticks(&stat).map(|ticks| Duration::from_millis(ticks * 10)).with_context(|| format!("no times in {stat}"))
+        let path = format!("/proc/{}/task", self.id());
+        let (mut nanoseconds, mut threads) = (0, 0);
+        for thread in std::fs::read_dir(&path).with_context(|| path.clone())? {
+            let path = thread?.path().join("schedstat");
+            let Ok(account) = std::fs::read_to_string(&path) else {
+                // A thread may have ended in the meantime.
+                continue;
+            };
+            nanoseconds +=
+                running_time(&account).with_context(|| format!("no time in {}: {account}", path.display()))?;
+            threads += 1;
+        }
+        ensure!(threads > 0, "no thread of {path} has an account of its time");
+        Ok(Duration::from_nanos(nanoseconds))
     }
 
     /// The next line of stdout; `None` when the process has closed it.
@@ -311,11 +322,9 @@ impl Drop for Process {
     }
 }
 
-/// User and system time in `/proc/<pid>/stat`, together, in hundredths of seconds. The name of the program, in parentheses, may be anything.
-fn ticks(stat: &str) -> Option<u64> {
-    let (_, fields) = stat.rsplit_once(") ")?;
-    let mut times = fields.split(' ').skip(11).map(|field| field.parse::<u64>().ok());
-    Some(times.next()?? + times.next()??)
+/// The nanoseconds that a thread has run, in its `schedstat`; behind them are those that it has waited, and how often.
+fn running_time(schedstat: &str) -> Option<u64> {
+    schedstat.split_whitespace().next()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -324,11 +333,12 @@ mod tests {
 
     #[test]
     fn times_are_read() {
-        let stat = "7 (a ) b) S 1 7 7 0 -1 4194560 100 0 0 0 12 30 5 6 20 0 1 0 100 1000 10";
-        assert_eq!(ticks(stat), Some(42));
-        assert_eq!(ticks("7 (a) S 1"), None);
-        let process = Process::spawn(Command::new("sleep").arg("60")).unwrap();
-        assert!(process.cpu_time().unwrap() < Duration::from_secs(10));
+        assert_eq!(running_time("123456 77 3\n"), Some(123_456));
+        assert_eq!(running_time(""), None);
+        let process = Process::spawn(Command::new("sh").args(["-c", "while :; do :; done"])).unwrap();
+        while process.cpu_time().unwrap() < Duration::from_millis(10) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     const SOON: Duration = Duration::from_secs(60);
