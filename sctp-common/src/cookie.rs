@@ -65,7 +65,10 @@
 
 use core::fmt;
 
+use crate::frame::{Decoded, Frame, Words as _};
 use crate::siphash::{HashKey, SipHash24};
+use crate::verdict::DropReason;
+use crate::wire::CHUNK_HEADER_LENGTH;
 
 /// The layout's version; others are not read.
 pub const VERSION: u8 = 2;
@@ -280,6 +283,104 @@ impl Mac {
     }
 }
 
+/// What a program in front of the stack must know to check cookies as the stack does.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CookieSettings {
+    /// [Words](CookieSecret::words) of the secret.
+    pub secret: HashKey,
+    /// For how long a key is used, in nanoseconds. 0: cookies are not checked.
+    pub epoch: u64,
+    /// The time of the system's monotonic clock, in nanoseconds, at which the stack's clock was zero.
+    pub origin: u64,
+}
+
+impl CookieSettings {
+    /// Bytes of the settings.
+    pub const SIZE: usize = 32;
+
+    /// The settings as the map [`COOKIES`](crate::maps::names::COOKIES) holds them.
+    #[must_use]
+    pub fn to_bytes(&self) -> [u8; Self::SIZE] {
+        let mut bytes = [0; Self::SIZE];
+        let [first, last] = self.secret;
+        for (to, from) in bytes.as_chunks_mut().0.iter_mut().zip([first, last, self.epoch, self.origin]) {
+            *to = from.to_ne_bytes();
+        }
+        bytes
+    }
+
+    /// Checks the cookie in the COOKIE ECHO that `packet` begins with, before it costs the stack anything (§5.1.5 steps 1 to 3). `now` is
+    /// the time of the system's monotonic clock in nanoseconds.
+    ///
+    /// The stack does it all again, and judges what this cannot: whether the address is one of the peer's, and what a cookie means for an
+    /// association that exists.
+    ///
+    /// # Errors
+    ///
+    /// [`DropReason::BadCookie`] if we did not make it for this packet's ports and tag, or so long ago that the key is gone;
+    /// [`DropReason::Truncated`] if the frame does not hold it.
+    #[inline(always)]
+    pub fn check<F: Frame + ?Sized>(&self, frame: &F, packet: &Decoded, now: u64) -> Result<Age, DropReason> {
+        let at = packet.first_chunk_at() + CHUNK_HEADER_LENGTH;
+        let echoed = match packet.first_chunk() {
+            Some(first) => usize::from(first.length),
+            None => 0,
+        };
+        if echoed < CHUNK_HEADER_LENGTH + length(0) {
+            return Err(DropReason::BadCookie);
+        }
+        let fixed = frame.words::<FIXED_LENGTH>(at).ok_or(DropReason::Truncated)?;
+        let (start, tags) = (fixed.word::<0>(), fixed.word::<8>());
+        let further = (start >> 8) as u8;
+        let ports = (((start >> 32) as u16).swap_bytes(), ((start >> 48) as u16).swap_bytes());
+        let is_packets = start as u8 == VERSION
+            && usize::from(further) <= MAX_ADDRESSES
+            && ports == (packet.destination_port, packet.source_port)
+            && (tags as u32).swap_bytes() == packet.verification_tag;
+        if !is_packets || echoed < CHUNK_HEADER_LENGTH + length(further) {
+            return Err(DropReason::BadCookie);
+        }
+        let now = now.wrapping_sub(self.origin);
+        let created = fixed.word::<40>().swap_bytes();
+        let key = CookieSecret::new(self.secret).key_of(created, now, self.epoch).ok_or(DropReason::BadCookie)?;
+        let mut mac = Mac(SipHash24::new_128(&key)
+            .word(start)
+            .word(tags)
+            .word(fixed.word::<16>())
+            .word(fixed.word::<24>())
+            .word(fixed.word::<32>())
+            .word(fixed.word::<40>())
+            .word(fixed.word::<48>())
+            .word(fixed.word::<56>())
+            .word(fixed.word::<64>())
+            .word(fixed.word::<72>())
+            .word(fixed.word::<80>()));
+        let mut at = at + FIXED_LENGTH;
+        for place in 0..MAX_ADDRESSES {
+            if place >= usize::from(further) {
+                break;
+            }
+            mac = mac.address(&frame.read(at).ok_or(DropReason::Truncated)?);
+            at += ADDRESS_LENGTH;
+        }
+        if !mac.matches(&frame.read(at).ok_or(DropReason::Truncated)?) {
+            return Err(DropReason::BadCookie);
+        }
+        let lifespan = u64::from((fixed.word::<48>() as u32).swap_bytes()) * 1_000_000;
+        Ok(if now.saturating_sub(created) > lifespan { Age::Stale } else { Age::Fresh })
+    }
+}
+
+/// Whether a cookie is still good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Age {
+    /// It is.
+    Fresh,
+    /// It is too old, which its sender has to be told (§5.1.5 step 3).
+    Stale,
+}
+
 #[inline(always)]
 const fn put<const N: usize>(bytes: &mut [u8; FIXED_LENGTH], at: usize, value: [u8; N]) {
     let mut offset = 0;
@@ -308,6 +409,8 @@ mod tests {
     use siphasher::sip128::{Hasher128 as _, SipHasher24};
 
     use super::*;
+    use crate::frame::decode;
+    use crate::frame::samples::{ethernet, ipv4_packet};
 
     const KEY: HashKey = [0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210];
 
@@ -354,6 +457,87 @@ mod tests {
             let expected = (usize::from(addresses) <= MAX_ADDRESSES).then_some(cookie);
             assert_eq!(Cookie::decode(&cookie.encode()), expected);
         }
+    }
+
+    const SETTINGS: CookieSettings = CookieSettings { secret: KEY, epoch: 600_000_000_000, origin: 5_000_000_000 };
+
+    /// A frame with a COOKIE ECHO that returns `cookie` with `further` addresses, sealed under [`SETTINGS`], and `padding` bytes behind.
+    fn echo(cookie: &Cookie, further: &[[u8; ADDRESS_LENGTH]], padding: usize) -> Vec<u8> {
+        let fixed = cookie.encode();
+        let key = CookieSecret::new(SETTINGS.secret).key(cookie.created / SETTINGS.epoch);
+        let mac = further.iter().fold(Mac::new(&key, &fixed), |mac, address| mac.address(address)).finish();
+        let value = [&fixed[..], further.as_flattened(), &mac, &vec![0; padding]].concat();
+        let mut sctp = cookie.peer_port.to_be_bytes().to_vec();
+        sctp.extend(cookie.local_port.to_be_bytes());
+        sctp.extend(cookie.local_tag.to_be_bytes());
+        sctp.extend([0, 0, 0, 0, 10, 0]);
+        sctp.extend((value.len() as u16 + 4).to_be_bytes());
+        sctp.extend(value);
+        ethernet(&[], 0x0800, &ipv4_packet(&[], &sctp))
+    }
+
+    /// What becomes of the frame `age` nanoseconds after the cookie was made.
+    fn checked(frame: &[u8], age: u64) -> Result<Age, DropReason> {
+        SETTINGS.check(frame, &decode(frame).unwrap(), SETTINGS.origin + MADE + age)
+    }
+
+    const MADE: u64 = 7_000_000_000;
+    const SECOND: u64 = 1_000_000_000;
+
+    #[test]
+    fn cookies_of_ours_are_let_through_while_they_are_known() {
+        for further in 0..=MAX_ADDRESSES {
+            let cookie = Cookie { addresses: further as u8, created: MADE, ..COOKIE };
+            for padding in [0, 4] {
+                let frame = echo(&cookie, &vec![[7; ADDRESS_LENGTH]; further], padding);
+                assert_eq!(checked(&frame, 0), Ok(Age::Fresh), "{further} addresses");
+                assert_eq!(checked(&frame, 60 * SECOND), Ok(Age::Fresh));
+                assert_eq!(checked(&frame, 60 * SECOND + 1), Ok(Age::Stale));
+                assert_eq!(checked(&frame, 1192 * SECOND), Ok(Age::Stale));
+                assert_eq!(checked(&frame, 1193 * SECOND), Err(DropReason::BadCookie));
+            }
+        }
+    }
+
+    #[test]
+    fn a_cookie_with_any_bit_changed_is_refused() {
+        let cookie = Cookie { addresses: 1, created: MADE, ..COOKIE };
+        let sound = echo(&cookie, &[[7; ADDRESS_LENGTH]], 0);
+        let packet = decode(sound.as_slice()).unwrap();
+        let at = packet.first_chunk_at() + CHUNK_HEADER_LENGTH;
+        for bit in at * 8..(at + length(1)) * 8 {
+            let mut frame = sound.clone();
+            frame[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(checked(&frame, 0), Err(DropReason::BadCookie), "bit {bit}");
+        }
+        // And one that is not this packet's.
+        for other in [
+            Decoded { source_port: 1, ..packet },
+            Decoded { destination_port: 1, ..packet },
+            Decoded { verification_tag: 1, ..packet },
+        ] {
+            assert_eq!(SETTINGS.check(sound.as_slice(), &other, SETTINGS.origin + MADE), Err(DropReason::BadCookie));
+        }
+    }
+
+    #[test]
+    fn a_cookie_that_is_cut_short_is_refused() {
+        let cookie = Cookie { addresses: 1, created: MADE, ..COOKIE };
+        let sound = echo(&cookie, &[[7; ADDRESS_LENGTH]], 0);
+        let packet = decode(sound.as_slice()).unwrap();
+        for length in 4..(4 + length(1)) as u16 {
+            let first_chunk = crate::frame::ChunkHead { length, ..packet.first_chunk };
+            let short = Decoded { first_chunk, ..packet };
+            assert_eq!(SETTINGS.check(sound.as_slice(), &short, SETTINGS.origin + MADE), Err(DropReason::BadCookie));
+        }
+        let frame = &sound[..sound.len() - 1];
+        assert_eq!(SETTINGS.check(frame, &packet, SETTINGS.origin + MADE), Err(DropReason::Truncated));
+    }
+
+    #[test]
+    fn settings_have_no_padding() {
+        assert_eq!(size_of::<CookieSettings>(), CookieSettings::SIZE);
+        assert_eq!(SETTINGS.to_bytes()[16..24], SETTINGS.epoch.to_ne_bytes());
     }
 
     #[test]

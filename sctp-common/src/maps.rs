@@ -26,6 +26,8 @@ pub mod names {
     pub const HEARTBEATS: &str = "HEARTBEATS";
     /// Hash of [`AddressKey`](super::AddressKey) to `u32` (its value has no meaning): our own IP addresses.
     pub const ADDRESSES: &str = "ADDRESSES";
+    /// Array of one [`CookieSettings`](crate::cookie::CookieSettings): how State Cookies are checked.
+    pub const COOKIES: &str = "COOKIES";
     /// AF_XDP sockets, index = [`socket_index`](super::socket_index).
     pub const XSKS: &str = "XSKS";
     /// Per-CPU array of `u64`, index = [`counter_index`](super::counter_index).

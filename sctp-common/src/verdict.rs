@@ -276,6 +276,8 @@ reasons! {
         InitBundled = "init-bundled": "An INIT that shares its packet with more chunks (RFC 9260 §8.5.1 A).",
         NotListening = "not-listening": "An INIT to a port of ours that nobody listens on, not answered by order, or without a tag to answer.",
         IcmpTag = "icmp-tag": "An ICMP or ICMPv6 error that quotes a packet from a port of ours, with a tag of no association (RFC 9260 §10).",
+        BadCookie = "bad-cookie": "A COOKIE ECHO whose cookie we did not make for its ports and tag, or too long ago to tell (RFC 9260 §5.1.5).",
+        StaleCookie = "stale-cookie": "A COOKIE ECHO with a cookie that is too old; there have been too many answers lately to say so (RFC 9260 §5.1.5).",
         BadTag = "bad-tag": "From the peer of an association, with another tag than the association's (RFC 9260 §8.5).",
         NonUnicast = "non-unicast": "Out of the blue, from or to an address that is not unicast (RFC 9260 §8.4, 1).",
         OotbAbort = "ootb-abort": "Out of the blue: an ABORT of no association (RFC 9260 §8.4, 2).",

@@ -14,6 +14,7 @@
 
 mod answer;
 mod checksum;
+mod cookie;
 mod count;
 mod heartbeat;
 mod icmp;
@@ -34,7 +35,7 @@ use sctp_common::judge::{Claim, Owner, PackedClaim, Tables as _, find_associatio
 use sctp_common::maps::policy;
 use sctp_common::metadata::RxMetadata;
 use sctp_common::reply::is_plain_heartbeat;
-use sctp_common::verdict::{Action, PassReason, Verdict};
+use sctp_common::verdict::{Action, PassReason, RedirectReason, Verdict};
 
 use crate::packet::Packet;
 use crate::tables::Maps;
@@ -62,7 +63,15 @@ fn judge(ctx: &XdpContext, packet: &Decoded) -> u32 {
     let [place, header, rest] = packet.pack();
     let Some(owner) = find_association(packet, &Maps) else {
         let owner = match PackedClaim(unclaimed::sctp_unclaimed(ctx.ctx, place, header, rest)).unpack() {
-            Ok(Claim::Owner(owner)) => owner,
+            Ok(Claim::Owner(owner)) => {
+                if matches!(owner.reason, RedirectReason::CookieEcho) {
+                    let checked = cookie::sctp_cookie(ctx.ctx, place, header, rest);
+                    if checked != cookie::GOOD {
+                        return checked;
+                    }
+                }
+                owner
+            }
             Ok(Claim::Nobody(answer)) => {
                 let answered = answer::sctp_answer(ctx.ctx, place, header, rest, answer.pack());
                 if !settings::workers_answer() || answered != answer::BY_WORKER {

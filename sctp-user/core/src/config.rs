@@ -82,6 +82,15 @@ impl Default for EndpointConfig {
     }
 }
 
+impl EndpointConfig {
+    /// For how long a key for State Cookies is used: [`cookie_key_lifetime`](Self::cookie_key_lifetime), or as long as the longest-lived
+    /// cookie, for its key to be known still when it comes back.
+    #[must_use]
+    pub fn cookie_epoch(&self) -> Duration {
+        self.cookie_key_lifetime.max(self.cookie_lifetime * 2)
+    }
+}
+
 /// The worker that an endpoint runs on, and how tags are mapped to workers.
 #[derive(Clone, Copy, Debug)]
 pub struct WorkerSteering {

@@ -65,11 +65,10 @@ pub(crate) struct CookieJar {
 }
 
 impl CookieJar {
-    /// `longest_life` is that of the longest-lived cookie: a key must be used for as long at least, for it to be known still when
-    /// that comes back.
-    pub(crate) fn new(secret: CookieSecret, key_lifetime: Duration, longest_life: Duration) -> Self {
-        let epoch = u64::try_from(key_lifetime.max(longest_life).as_nanos()).unwrap_or(u64::MAX);
-        Self { secret, epoch }
+    /// `epoch` is how long a key is used: as long as the longest-lived cookie at least, for the key to be known still when that
+    /// comes back ([`EndpointConfig::cookie_epoch`](crate::EndpointConfig::cookie_epoch)).
+    pub(crate) fn new(secret: CookieSecret, epoch: Duration) -> Self {
+        Self { secret, epoch: u64::try_from(epoch.as_nanos()).unwrap_or(u64::MAX) }
     }
 
     /// Writes a cookie with its MAC.
@@ -215,7 +214,7 @@ mod tests {
     }
 
     fn jar() -> CookieJar {
-        CookieJar::new(CookieSecret::new([1, 2]), Duration::from_secs(600), Duration::from_secs(120))
+        CookieJar::new(CookieSecret::new([1, 2]), Duration::from_secs(600))
     }
 
     //= test RFC 9260 §3.3.3.1.1: "This parameter value MUST contain all the necessary state and parameter information"
@@ -249,7 +248,7 @@ mod tests {
     #[test]
     fn the_secret_is_all_that_jars_share() {
         let sealed = jar().seal(&cookie());
-        let other = CookieJar::new(CookieSecret::new([1, 3]), Duration::from_secs(600), Duration::from_secs(120));
+        let other = CookieJar::new(CookieSecret::new([1, 3]), Duration::from_secs(600));
         assert_eq!(other.open(&sealed, Instant::from_millis(10)), Err(CookieError::NotOurs));
     }
 
@@ -277,7 +276,12 @@ mod tests {
     #[test]
     fn a_key_lives_as_long_as_its_cookies() {
         // A cookie that is made at the end of its key's time is good for another period.
-        let jar = CookieJar::new(CookieSecret::new([1, 2]), Duration::from_secs(1), Duration::from_secs(120));
+        let config = crate::EndpointConfig {
+            cookie_key_lifetime: Duration::from_secs(1),
+            cookie_lifetime: Duration::from_secs(60),
+            ..crate::EndpointConfig::default()
+        };
+        let jar = CookieJar::new(CookieSecret::new([1, 2]), config.cookie_epoch());
         let sealed = jar.seal(&Cookie { created: Instant::from_millis(119_999), ..cookie() });
         assert!(jar.open(&sealed, Instant::from_millis(239_999)).is_ok());
     }

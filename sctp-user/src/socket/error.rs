@@ -27,6 +27,9 @@ pub enum BuildError {
     /// The XDP programs could not be told of our addresses.
     #[error("the XDP programs did not take the addresses of the interfaces: {0}")]
     Addresses(#[source] io::Error),
+    /// The XDP programs could not be told how State Cookies are checked.
+    #[error("the XDP programs did not take the secret of State Cookies: {0}")]
+    Cookies(#[source] io::Error),
     /// More workers were asked for than there can be.
     #[error("{0} workers are too many: at most {max} are possible", max = u16::MAX)]
     TooManyWorkers(usize),

@@ -310,7 +310,11 @@ pub(crate) fn start(parts: Parts) -> Result<Stack, BuildError> {
     };
     // A COOKIE ECHO may come in anywhere.
     let [first, last] = [random()?, random()?].map(u64::from_ne_bytes);
-    let cookie_secret = Some(CookieSecret::new([first, last]));
+    let cookie_secret = CookieSecret::new([first, last]);
+    if let Some(xdp) = &parts.xdp {
+        let checked = xdp.check_cookies(&cookie_secret, parts.endpoint.cookie_epoch(), common.clock.now());
+        checked.map_err(BuildError::Cookies)?;
+    }
     let shared = Arc::new(Shared {
         common: common.clone(),
         interfaces: parts.interfaces,
@@ -323,7 +327,7 @@ pub(crate) fn start(parts: Parts) -> Result<Stack, BuildError> {
         let steering = WorkerSteering { steering: parts.steering, worker: mailbox.index() };
         let config = EndpointConfig {
             steering: (parts.steering.workers > 1).then_some(steering),
-            cookie_secret,
+            cookie_secret: Some(cookie_secret),
             ..parts.endpoint.clone()
         };
         let seed = random()?;

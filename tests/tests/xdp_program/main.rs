@@ -3,6 +3,7 @@
 //! * [`verdicts`]: each verdict and each reason, over IPv4, IPv6 and VLAN tags, and what is left in front of the frame;
 //! * [`answers`]: what packets out of the blue are answered, and how often;
 //! * [`heartbeats`]: HEARTBEATs that the program answers;
+//! * [`cookies`]: State Cookies that the program checks;
 //! * [`icmp`]: ICMP errors that quote packets of ours, and fragments;
 //! * [`samples`]: dropped packets that are shown;
 //! * [`steering`]: which socket a packet goes to;
@@ -13,6 +14,7 @@
 //! All of them need root. Without it they say that they did not run; in CI that is a failure.
 
 mod answers;
+mod cookies;
 mod corpus;
 mod differential;
 mod frames;

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf, XskMap};
 use aya::programs::{ProgramFd, ProgramInfo, TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
+use sctp_common::cookie::CookieSettings;
 use sctp_common::limit::Rate;
 use sctp_common::maps::{
     AddressKey, HeartbeatEntry, HeartbeatKey, PeerEntry, PeerKey, PortEntry, TagEntry, TagKey, globals, names,
@@ -133,6 +134,11 @@ impl Program {
     fn add_tag_behind(&mut self, key: TagKey, entry: TagEntry) -> Result<()> {
         let mut tags: HashMap<_, [u8; TagKey::SIZE], [u8; TagEntry::SIZE]> = HashMap::try_from(self.map(names::TAGS)?)?;
         Ok(tags.insert(key.to_bytes(), entry.to_bytes(), 0)?)
+    }
+
+    pub(crate) fn check_cookies(&mut self, settings: &CookieSettings) -> Result<()> {
+        let mut cookies: Array<_, [u8; CookieSettings::SIZE]> = Array::try_from(self.map(names::COOKIES)?)?;
+        Ok(cookies.set(0, settings.to_bytes(), 0)?)
     }
 
     pub(crate) fn add_peer(&mut self, key: PeerKey, entry: PeerEntry) -> Result<()> {

@@ -110,7 +110,7 @@ impl Endpoint {
             table: Table::new(rng.next_u64()),
             listeners: HashMap::default(),
             wheel: TimerWheel::new(),
-            cookies: CookieJar::new(secret, config.cookie_key_lifetime, config.cookie_lifetime * 2),
+            cookies: CookieJar::new(secret, config.cookie_epoch()),
             spent: SpentCookies::new(config.max_spent_cookies, rng.next_u64()),
             dirty: VecDeque::new(),
             turn: 0,

@@ -5,14 +5,17 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use aya::maps::MapError;
+use sctp_common::cookie::CookieSettings;
 use sctp_common::judge::Tables;
 use sctp_common::maps::{
     AddressKey, HeartbeatKey, PeerEntry, PeerKey, PortEntry, TagEntry, TagKey, TagKind as MapTagKind,
 };
 use sctp_common::verdict::{DropReason, Verdict};
-use sctp_core::{Association, PeerChange, TagChange, TagKind};
+use sctp_core::time::Instant;
+use sctp_core::{Association, CookieSecret, PeerChange, TagChange, TagKind};
 
 use super::super::SocketStatistics;
 use super::super::capture::CaptureSink;
@@ -85,6 +88,23 @@ impl Control {
     /// What the kernel says when a map cannot be changed.
     pub fn own_port(&self, port: u16, listening: bool) -> io::Result<()> {
         self.everywhere(|program| program.set_port(port, PortEntry::owned(listening)))
+    }
+
+    /// Has the programs check State Cookies before a COOKIE ECHO reaches a worker (RFC 9260 §5.1.5): with the `secret` of the endpoints, of
+    /// whose keys each is used for `epoch`, and whose time is `now`. Without this every COOKIE ECHO for us passes.
+    ///
+    /// # Errors
+    ///
+    /// As [`own_port`](Self::own_port).
+    pub fn check_cookies(&self, secret: &CookieSecret, epoch: Duration, now: Instant) -> io::Result<()> {
+        let monotonic = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        let monotonic = monotonic.tv_sec as u64 * 1_000_000_000 + monotonic.tv_nsec as u64;
+        let settings = CookieSettings {
+            secret: secret.words(),
+            epoch: u64::try_from(epoch.as_nanos()).unwrap_or(u64::MAX),
+            origin: monotonic.wrapping_sub(now.as_nanos()),
+        };
+        self.everywhere(|program| program.check_cookies(&settings))
     }
 
     /// Leaves the packets for `port` to the kernel again.

@@ -9,6 +9,7 @@ use aya::programs::links::{LinkInfo, LinkType};
 use aya::programs::xdp::XdpLinkId;
 use aya::programs::{ProgramError, ProgramInfo, Xdp, XdpMode, loaded_links, loaded_programs};
 use aya::{Ebpf, EbpfLoader};
+use sctp_common::cookie::CookieSettings;
 use sctp_common::maps::{
     AddressKey, HeartbeatEntry, HeartbeatKey, PeerEntry, PeerKey, PortEntry, TagEntry, TagKey, counter_index, counters,
     globals, names, socket_index,
@@ -34,6 +35,7 @@ pub(super) struct Program {
     peers: HashMap<MapData, [u8; PeerKey::SIZE], [u8; PeerEntry::SIZE]>,
     heartbeats: HashMap<MapData, [u8; HeartbeatKey::SIZE], [u8; HeartbeatEntry::SIZE]>,
     addresses: HashMap<MapData, [u8; AddressKey::SIZE], u32>,
+    cookies: Array<MapData, [u8; CookieSettings::SIZE]>,
     sockets: XskMap<MapData>,
     counters: PerCpuArray<MapData, u64>,
     /// Holds the program and, unless it is kept, its attachment.
@@ -92,6 +94,7 @@ impl Program {
             peers: map(&mut ebpf, names::PEERS)?,
             heartbeats: map(&mut ebpf, names::HEARTBEATS)?,
             addresses: map(&mut ebpf, names::ADDRESSES)?,
+            cookies: map(&mut ebpf, names::COOKIES)?,
             sockets: map(&mut ebpf, names::XSKS)?,
             counters: map(&mut ebpf, names::COUNTERS)?,
             _ebpf: ebpf,
@@ -184,6 +187,11 @@ impl Program {
 
     pub(super) fn remove_address(&mut self, address: IpAddr) -> Result<(), MapError> {
         unless_missing(self.addresses.remove(&AddressKey::new(address).to_bytes()))
+    }
+
+    /// How State Cookies are checked from now on.
+    pub(super) fn check_cookies(&mut self, settings: &CookieSettings) -> Result<(), MapError> {
+        self.cookies.set(0, settings.to_bytes(), 0)
     }
 
     /// How often each verdict was given over all CPUs, for each queue in turn, and at the end for those that are not used.

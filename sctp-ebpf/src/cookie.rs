@@ -1,0 +1,50 @@
+//! State Cookies are checked before they cost a worker anything (RFC 9260 §5.1.5).
+
+use aya_ebpf::bindings::xdp_md;
+use aya_ebpf::helpers::bpf_ktime_get_ns;
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::Array;
+use aya_ebpf::programs::XdpContext;
+use sctp_common::cookie::{Age, CookieSettings};
+use sctp_common::frame::Decoded;
+use sctp_common::verdict::{DropReason, Verdict};
+
+use crate::limit;
+use crate::packet::Packet;
+
+/// Userspace sets them when it has drawn the secret.
+#[map]
+static COOKIES: Array<CookieSettings> = Array::with_max_entries(1, 0);
+
+/// What [`sctp_cookie`] gives for a packet that may pass: no verdict's index.
+pub(crate) const GOOD: u32 = u32::MAX;
+
+/// Checks the cookie of a [packed](Decoded::pack) packet that begins with a COOKIE ECHO, and gives the index of the verdict on it, or
+/// [`GOOD`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn sctp_cookie(ctx: *mut xdp_md, place: u64, header: u64, rest: u64) -> u32 {
+    match check(&XdpContext::new(ctx), &Decoded::unpack([place, header, rest])) {
+        Ok(()) => GOOD,
+        Err(reason) => Verdict::from(reason).index(),
+    }
+}
+
+#[inline(always)]
+fn check(ctx: &XdpContext, packet: &Decoded) -> Result<(), DropReason> {
+    let Some(settings) = COOKIES.get(0) else { return Ok(()) };
+    if settings.epoch == 0 {
+        return Ok(());
+    }
+    let frame = Packet::of(ctx);
+    // SAFETY: the helper has no preconditions.
+    let now = unsafe { bpf_ktime_get_ns() };
+    match settings.check(&frame, packet, now)? {
+        Age::Fresh => Ok(()),
+        // Its sender is to be told so, which is an answer like others.
+        Age::Stale => {
+            let addresses = packet.addresses(&frame).ok_or(DropReason::Truncated)?;
+            limit::take(packet, &addresses).map_err(|_| DropReason::StaleCookie)
+        }
+    }
+}
