@@ -21,7 +21,7 @@
 //! * **Multi-buffer frames** are not handled: the program is not marked `xdp.frags`, so a driver with an MTU that
 //!   needs them refuses to attach it, and generic mode linearises frames first.
 
-mod ip;
+pub(crate) mod ip;
 #[cfg(test)]
 pub(crate) mod samples;
 #[cfg(test)]

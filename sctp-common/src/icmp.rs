@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  Ethernet, VLAN tags
-//!  IPv4 header with options (protocol 1) | IPv6 header (next header 58)
+//!  IPv4 header with options (protocol 1) | IPv6 header, extension headers (next header 58)
 //! +---------------+---------------+-------------------------------+
 //! |     Type      |     Code      |            Checksum           |
 //! +---------------+---------------+-------------------------------+
@@ -20,6 +20,7 @@
 #[cfg(test)]
 mod tests;
 
+use crate::frame::ip::extension_headers;
 use crate::frame::{ETHER_TYPE_IPV4, ETHER_TYPE_IPV6, Frame, ethernet, ipv4_mapped};
 use crate::judge::{Owner, Tables};
 use crate::maps::{TagKey, TagKind};
@@ -130,7 +131,7 @@ impl Quotation {
         if self.is_ipv4 {
             return is_ones(sum_of(header)) && is_ones(sum_of(message));
         }
-        let Some(addresses) = header.get(8..) else { return false };
+        let Some(addresses) = header.get(8..IPV6_HEADER_LENGTH) else { return false };
         is_ones(sum_of(addresses) + message.len() as u64 + u64::from(ICMPV6) + sum_of(message))
     }
 }
@@ -139,7 +140,7 @@ impl Quotation {
 ///
 /// `None` for everything else: other protocols, damaged headers, fragments, queries, and the errors that RFC 9260 §10 (ICMP1 to ICMP4)
 /// lets an endpoint ignore: types other than Destination Unreachable, Packet Too Big and Parameter Problem; "Port Unreachable"; parameter
-/// problems other than an unrecognized next header. ICMPv6 behind extension headers is not followed.
+/// problems other than an unrecognized next header.
 #[inline(always)]
 pub fn quotation<F: Frame + ?Sized>(frame: &F) -> Option<Quotation> {
     let (ether_type, l3) = ethernet(frame)?;
@@ -182,10 +183,11 @@ fn over_ipv4<F: Frame + ?Sized>(frame: &F, l3: usize) -> Option<Place> {
 fn over_ipv6<F: Frame + ?Sized>(frame: &F, l3: usize) -> Option<Place> {
     let [version, _, _, _, l0, l1, next_header, _] = frame.read(l3)?;
     let end = l3 + IPV6_HEADER_LENGTH + usize::from(u16::from_be_bytes([l0, l1]));
-    if version >> 4 != 6 || next_header != ICMPV6 || end > frame.len() {
+    let chain = extension_headers(frame, next_header, l3 + IPV6_HEADER_LENGTH).ok()?;
+    if version >> 4 != 6 || chain.upper != ICMPV6 || chain.fragment || end > frame.len() {
         return None;
     }
-    let icmp = l3 + IPV6_HEADER_LENGTH;
+    let icmp = chain.end;
     let [kind, code]: [u8; 2] = frame.read(icmp)?;
     // Destination Unreachable, but not for want of the port; Packet Too Big; Parameter Problem for an unrecognized next header.
     let wanted = match kind {

@@ -119,6 +119,9 @@ fn header_sum<F: Frame + ?Sized>(frame: &F, at: usize, fixed: u64, header_len: u
 pub(super) fn ipv6<F: Frame + ?Sized>(frame: &F, at: usize) -> Result<IpPacket, Verdict> {
     let start = frame.words::<8>(at).ok_or(PassReason::NotSctp)?.word::<0>();
     let chain = extension_headers(frame, (start >> 48) as u8, at + 40)?;
+    if chain.upper == ICMPV6 {
+        return Err(PassReason::Icmp.into());
+    }
     if start as u8 >> 4 != 6 {
         return Err(DropReason::IpVersion.into());
     }
@@ -141,24 +144,35 @@ pub(super) fn ipv6<F: Frame + ?Sized>(frame: &F, at: usize) -> Result<IpPacket, 
     })
 }
 
-/// A chain of extension headers that leads to SCTP.
-struct Chain {
-    /// Where it ends and SCTP begins, from the frame's start.
-    end: usize,
+/// A chain of extension headers that leads to SCTP or ICMPv6.
+pub(crate) struct Chain {
+    /// Where it ends and that begins, from the frame's start.
+    pub(crate) end: usize,
     /// It holds the fragment header of a first fragment.
-    fragment: bool,
+    pub(crate) fragment: bool,
+    /// Which of the two.
+    pub(crate) upper: u8,
 }
 
+/// Follows the extension headers from offset `at`, the first of which is of type `first` (RFC 8200 §4).
+///
+/// # Errors
+///
+/// The verdict on a packet that carries something else, or whose chain cannot be followed.
 #[inline(always)]
-fn extension_headers<F: Frame + ?Sized>(frame: &F, first: u8, at: usize) -> Result<Chain, Verdict> {
+pub(crate) fn extension_headers<F: Frame + ?Sized>(frame: &F, first: u8, at: usize) -> Result<Chain, Verdict> {
     let mut kind = first;
-    let mut chain = Chain { end: at, fragment: false };
+    let mut chain = Chain { end: at, fragment: false, upper: IPPROTO_SCTP };
     for _ in 0..=MAX_EXTENSION_HEADERS {
         if kind == IPPROTO_SCTP {
             return Ok(chain);
         }
+        if kind == ICMPV6 {
+            chain.upper = ICMPV6;
+            return Ok(chain);
+        }
         if !matches!(kind, HOP_BY_HOP | ROUTING | FRAGMENT | DESTINATION) {
-            return Err(if kind == ICMPV6 { PassReason::Icmp } else { PassReason::NotSctp }.into());
+            return Err(PassReason::NotSctp.into());
         }
         let [next, length, b2, b3]: [u8; 4] = frame.read(chain.end).ok_or(PassReason::NotSctp)?;
         let mut bytes = (usize::from(length) + 1) * 8;

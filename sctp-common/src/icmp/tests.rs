@@ -114,6 +114,33 @@ fn packet_too_big_over_ipv6() {
     assert_eq!(quotation.find_owner(frame.as_slice(), &Endpoint::new()).unwrap().reason, RedirectReason::Icmp);
 }
 
+/// RFC 8200 §4: extension headers may stand in front of ICMPv6 as of anything else. The checksum does not cover them.
+#[test]
+fn extension_headers_are_followed() {
+    let plain = icmpv6(2, 0, 1300, &samples::ipv6_packet(&[], 132, &samples::packet()));
+    let (headers, message) = plain.split_at(18 + 40);
+    let behind = |first: u8, extensions: &[u8]| {
+        let mut frame = [headers, extensions, message].concat();
+        let length = (extensions.len() + message.len()) as u16;
+        frame[18 + 4..18 + 6].copy_from_slice(&length.to_be_bytes());
+        frame[18 + 6] = first;
+        frame
+    };
+    // A hop-by-hop header of 8 bytes, destination options of 16, both with padding alone.
+    let chain = [&[60, 0, 1, 4, 0, 0, 0, 0][..], &[ICMPV6, 1, 1, 12], &[0; 12]].concat();
+    let frame = behind(0, &chain);
+    let quotation = found(&frame).unwrap();
+    assert_eq!((quotation.icmp_offset, quotation.verification_tag), (18 + 40 + 24, PEER_TAG));
+    assert!(quotation.has_right_checksums(&frame));
+    assert_eq!(quotation.find_owner(frame.as_slice(), &Endpoint::new()).unwrap().reason, RedirectReason::Icmp);
+    // An atomic fragment is whole, a first fragment is not.
+    for (more, whole) in [(0, true), (1, false)] {
+        let frame = behind(44, &[ICMPV6, 0, 0, more, 0, 0, 0, 7]);
+        assert_eq!(found(&frame).is_some(), whole);
+    }
+    assert_eq!(found(&behind(0, &[17, 0, 1, 4, 0, 0, 0, 0])), None, "UDP");
+}
+
 /// ICMP1 to ICMP4.
 #[test]
 fn what_may_be_ignored_is_ignored() {

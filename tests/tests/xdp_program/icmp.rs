@@ -47,6 +47,10 @@ pub(crate) fn icmp_frames() -> Vec<(&'static str, Vec<u8>, Verdict)> {
     let fragment = Ipv4 { protocol: ICMP, fragment: 0x2000, ..Ipv4::default() };
     let later = Ipv4 { source: OURS_V4, fragment: 3, ..Ipv4::default() };
     let later = later.packet(&sctp_between(PORT, PEER_PORT, PEER_TAG, &data_chunk(40)));
+    let icmpv6 = Ipv6 { upper: ICMPV6, ..Ipv6::default() };
+    let extended = icmpv6.clone().with(extension::HOP_BY_HOP, &options_header(0));
+    let extended = extended.with(extension::FRAGMENT, &fragment_header(0, false));
+    let broken = icmpv6.with(extension::FRAGMENT, &fragment_header(0, true));
     let ours = Verdict::from(Redirect::Icmp);
     let ignored = Verdict::from(Pass::Icmp);
     let unknown = Verdict::from(Drop::IcmpTag);
@@ -57,6 +61,8 @@ pub(crate) fn icmp_frames() -> Vec<(&'static str, Vec<u8>, Verdict)> {
         ("fragmentation needed, QinQ", tagged, ours),
         ("fragmentation needed, options outside", options.frame(&icmp_error(3, 4, &v4)), ours),
         ("fragmentation needed, options inside", over_v4(3, 4, &quoted_options), ours),
+        ("packet too big, extension headers outside", extended.frame(&icmp_error(2, 0, &v6)), ours),
+        ("packet too big, the first fragment of it", broken.frame(&icmp_error(2, 0, &v6)), ignored),
         ("protocol unreachable", over_v4(3, 2, &v4), ours),
         ("host unreachable, INIT", over_v4(3, 1, &init_v4), ours),
         ("host unreachable, INIT cut", over_v4(3, 1, &init_v4[..39]), unknown),
