@@ -28,6 +28,8 @@ pub mod names {
     pub const ADDRESSES: &str = "ADDRESSES";
     /// Array of one [`CookieSettings`](crate::cookie::CookieSettings): how State Cookies are checked.
     pub const COOKIES: &str = "COOKIES";
+    /// Array of one `u32`, which is another number whenever an address has been removed from [`ADDRESSES`].
+    pub const ADDRESS_GENERATION: &str = "ADDRESS_GENERATION";
     /// AF_XDP sockets, index = [`socket_index`](super::socket_index).
     pub const XSKS: &str = "XSKS";
     /// Per-CPU array of `u64`, index = [`counter_index`](super::counter_index).

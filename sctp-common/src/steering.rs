@@ -48,6 +48,10 @@ pub struct End {
 #[inline(always)]
 #[must_use]
 pub const fn owner(tag: u32, key: &HashKey, workers: u16) -> u16 {
+    // One hash less for the many that have one.
+    if workers <= 1 {
+        return 0;
+    }
     scale(SipHash24::new(key).finish(tag as u64, 4), workers)
 }
 
@@ -55,6 +59,9 @@ pub const fn owner(tag: u32, key: &HashKey, workers: u16) -> u16 {
 #[inline(always)]
 #[must_use]
 pub const fn spread(source: &End, destination: &End, key: &HashKey, workers: u16) -> u16 {
+    if workers <= 1 {
+        return 0;
+    }
     let [a, b] = halves(&source.address);
     let [c, d] = halves(&destination.address);
     let ports = ((source.port as u64) << 16) | destination.port as u64;

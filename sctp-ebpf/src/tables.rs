@@ -2,7 +2,7 @@
 
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap};
+use aya_ebpf::maps::{Array, HashMap, PerCpuArray};
 use sctp_common::judge::Tables;
 use sctp_common::maps::{AddressKey, PeerEntry, PeerKey, PortEntry, TagEntry, TagKey};
 use sctp_common::near::{TAGS_PER_BUCKET, TagBucket};
@@ -27,6 +27,22 @@ static PEERS: HashMap<PeerKey, PeerEntry> = HashMap::with_max_entries(1 << 16, B
 
 #[map]
 static ADDRESSES: HashMap<AddressKey, u32> = HashMap::with_max_entries(1024, BPF_F_NO_PREALLOC);
+
+/// Another number whenever userspace has removed an address.
+#[map]
+static ADDRESS_GENERATION: Array<u32> = Array::with_max_entries(1, 0);
+
+/// The address of ours that this CPU has found last, and in which generation. Most hosts have few, and hear at one of them for a while.
+#[map]
+static LAST_ADDRESS: PerCpuArray<Remembered> = PerCpuArray::with_max_entries(1, 0);
+
+#[repr(C)]
+struct Remembered {
+    address: [u64; 2],
+    generation: u32,
+    /// 1 if there is one.
+    is_set: u32,
+}
 
 /// The program's maps.
 pub(crate) struct Maps;
@@ -67,7 +83,24 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn is_ours(&self, address: &[u8; 16]) -> bool {
-        ADDRESSES.get_ptr(AddressKey(*address)).is_some()
+        let value = u128::from_ne_bytes(*address);
+        let words = [value as u64, (value >> 64) as u64];
+        let (Some(last), Some(generation)) = (LAST_ADDRESS.get_ptr_mut(0), ADDRESS_GENERATION.get(0)) else {
+            return false;
+        };
+        // SAFETY: the pointer is to this CPU's own value, which the kernel keeps for the program's life, and XDP programs on one CPU
+        // do not interrupt each other.
+        let last = unsafe { &mut *last };
+        if last.address == words && last.generation == *generation && last.is_set != 0 {
+            return true;
+        }
+        // Read before the look-up: an address that is removed meanwhile is not remembered for longer than this generation.
+        let generation = *generation;
+        let found = ADDRESSES.get_ptr(AddressKey(*address)).is_some();
+        if found {
+            *last = Remembered { address: words, generation, is_set: 1 };
+        }
+        found
     }
 }
 

@@ -41,6 +41,7 @@ mod tests {
             names::PEERS,
             names::HEARTBEATS,
             names::ADDRESSES,
+            names::ADDRESS_GENERATION,
             names::COOKIES,
             names::XSKS,
             names::COUNTERS,

@@ -119,6 +119,14 @@ impl Program {
         Ok(addresses.insert(address, 0, 0)?)
     }
 
+    pub(crate) fn remove_address(&mut self, address: [u8; 16]) -> Result<()> {
+        let mut addresses: HashMap<_, [u8; AddressKey::SIZE], u32> = HashMap::try_from(self.map(names::ADDRESSES)?)?;
+        addresses.remove(&address)?;
+        let mut generation: Array<_, u32> = Array::try_from(self.map(names::ADDRESS_GENERATION)?)?;
+        let next = generation.get(&0, 0)?.wrapping_add(1);
+        Ok(generation.set(0, next, 0)?)
+    }
+
     /// Adds a tag: to its bucket, or behind it if that is full.
     pub(crate) fn add_tag(&mut self, key: TagKey, entry: TagEntry) -> Result<()> {
         let index = bucket_of(&key, &self.hash_key, self.buckets);

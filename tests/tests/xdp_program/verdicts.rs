@@ -474,3 +474,32 @@ fn checksums_of_every_length() -> Result<()> {
 
 /// A test run takes a page less headroom, the room behind the frame and the headers of these packets.
 const LONGEST_PAYLOAD: usize = 3400;
+
+/// Every CPU remembers an address of ours, but no longer than it is one.
+#[test]
+fn an_address_that_is_removed_is_forgotten() -> Result<()> {
+    if !sctp_lab::require_root() {
+        return Ok(());
+    }
+    let settings = Settings::default();
+    let mut program = Model::new(&settings).program(settings)?;
+    let frames =
+        [Ipv4::default().frame(&sctp(PORT, 0, &init_chunk())), Ipv6::default().frame(&sctp(PORT, 0, &init_chunk()))];
+    let [v4, v6] = our_addresses();
+    let judge =
+        |program: &Program| frames.iter().map(|frame| Ok(program.run(frame)?.verdict)).collect::<Result<Vec<_>>>();
+    let ours = Verdict::from(Redirect::Init);
+    let others = Verdict::from(Pass::Transit);
+    // More than once: in turns, and from memory.
+    for _ in 0..3 {
+        ensure!(judge(&program)? == [ours, ours]);
+    }
+    program.remove_address(v6)?;
+    ensure!(judge(&program)? == [ours, others]);
+    ensure!(program.run(&frames[0])?.verdict == ours && program.run(&frames[0])?.verdict == ours);
+    program.remove_address(v4)?;
+    ensure!(judge(&program)? == [others, others]);
+    program.add_address(v4)?;
+    ensure!(judge(&program)? == [ours, others]);
+    Ok(())
+}

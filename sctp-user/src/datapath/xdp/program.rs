@@ -35,6 +35,7 @@ pub(super) struct Program {
     peers: HashMap<MapData, [u8; PeerKey::SIZE], [u8; PeerEntry::SIZE]>,
     heartbeats: HashMap<MapData, [u8; HeartbeatKey::SIZE], [u8; HeartbeatEntry::SIZE]>,
     addresses: HashMap<MapData, [u8; AddressKey::SIZE], u32>,
+    address_generation: Array<MapData, u32>,
     cookies: Array<MapData, [u8; CookieSettings::SIZE]>,
     sockets: XskMap<MapData>,
     counters: PerCpuArray<MapData, u64>,
@@ -94,6 +95,7 @@ impl Program {
             peers: map(&mut ebpf, names::PEERS)?,
             heartbeats: map(&mut ebpf, names::HEARTBEATS)?,
             addresses: map(&mut ebpf, names::ADDRESSES)?,
+            address_generation: map(&mut ebpf, names::ADDRESS_GENERATION)?,
             cookies: map(&mut ebpf, names::COOKIES)?,
             sockets: map(&mut ebpf, names::XSKS)?,
             counters: map(&mut ebpf, names::COUNTERS)?,
@@ -186,7 +188,10 @@ impl Program {
     }
 
     pub(super) fn remove_address(&mut self, address: IpAddr) -> Result<(), MapError> {
-        unless_missing(self.addresses.remove(&AddressKey::new(address).to_bytes()))
+        unless_missing(self.addresses.remove(&AddressKey::new(address).to_bytes()))?;
+        // What CPUs remember of it.
+        let generation = self.address_generation.get(&0, 0)?;
+        self.address_generation.set(0, generation.wrapping_add(1), 0)
     }
 
     /// How State Cookies are checked from now on.
