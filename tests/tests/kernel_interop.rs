@@ -72,6 +72,20 @@ impl KernelLab {
         assert_eq!((&summary["received"], &summary["failed"]), (&sent.into(), &0.into()), "{summary}");
         assert_eq!(summary["associations"], runs.len(), "{summary}");
     }
+
+    /// So many of the kernel's clients at a time against our echo server.
+    fn kernel_clients_at_once(&self, family: Family, count: u64) {
+        let server = self.serve_ours(&[]).unwrap();
+        let options = ["--mode", "echo", "--count", "100", "--size", "1-8192", "--streams", "4", "--window", "8"];
+        let clients: Vec<_> = (0..count).map(|_| self.client(family, &options).unwrap()).collect();
+        for mut client in clients {
+            let client = client.summary(LONG).unwrap();
+            assert_eq!((&client["succeeded"], &client["received"]), (&true.into(), &100.into()), "{client}");
+        }
+        let summary = stop(server).unwrap().summary().unwrap();
+        assert_eq!((&summary["received"], &summary["failed"]), (&(100 * count).into(), &0.into()), "{summary}");
+        assert_eq!(summary["associations"], count, "{summary}");
+    }
 }
 
 #[test]
@@ -119,6 +133,7 @@ fn kernel_to_ours_few() {
             &["--count", "100", "--size", "1-65536", "--streams", "10", "--unordered", "--local", &local],
         ];
         lab.kernel_to_ours(family, few);
+        lab.kernel_clients_at_once(family, 8);
     }
 }
 

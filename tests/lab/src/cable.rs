@@ -93,7 +93,13 @@ impl Cable {
     /// Has the cable these faults from now on. What has been put into it before still meets those of before, however long a busy
     /// machine has let it lie.
     pub fn set(&self, faults: Faults) {
-        for direction in &self.directions {
+        self.set_each([faults; 2]);
+    }
+
+    /// As [`set`](Self::set): the first for what comes from the first end (of a [`Pair`](crate::Pair), the left one), the second for what
+    /// comes from the second.
+    pub fn set_each(&self, faults: [Faults; 2]) {
+        for (direction, faults) in self.directions.iter().zip(faults) {
             let mut direction = lock(direction);
             direction.take_all();
             direction.faults = faults;
