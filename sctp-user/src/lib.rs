@@ -52,8 +52,8 @@ mod socket;
 mod stack;
 
 pub use sctp_core::{
-    AssociationConfig, AssociationId, AssociationState, AssociationStatus, CloseReason, CongestionAlgorithm, Message,
-    PathInfo, PathState, ReceivedMessage, RemoteError, SendFailure,
+    AssociationConfig, AssociationId, AssociationState, AssociationStatus, CloseReason, CongestionAlgorithm, LastTsns,
+    Message, PathInfo, PathState, ReceivedMessage, RemoteError, SendFailure,
 };
 
 pub use socket::{

@@ -438,7 +438,7 @@ impl AssociationConfig {
         check(self.sack_every >= 1, "sack_every", "1 or more")?;
         check(self.max_burst >= 1, "max_burst", "1 or more")?;
         check(self.heartbeat_max_burst >= 1, "heartbeat_max_burst", "1 or more")?;
-        check(self.path_max_retransmits <= 1000, "path_max_retransmits", "0 to 1000")?;
+        check_failure_threshold(self.path_max_retransmits)?;
         if let Some(switchover) = self.primary_switchover_max_retransmits {
             let least = self.potentially_failed_max_retransmits.unwrap_or(self.path_max_retransmits);
             check(
@@ -486,6 +486,14 @@ impl AssociationConfig {
         //= RFC 9260 §9.2: "If the T5-shutdown-guard timer is used, it SHOULD be set to the RECOMMENDED value of 5 times
         //= 'RTO.Max'."
         self.shutdown_guard.unwrap_or(self.rto_max * 5)
+    }
+}
+
+/// Checks a Path.Max.Retrans.
+pub(crate) fn check_failure_threshold(threshold: u32) -> Result<u16, ConfigError> {
+    match u16::try_from(threshold) {
+        Ok(threshold @ 0..=1000) => Ok(threshold),
+        _ => Err(ConfigError { setting: "path_max_retransmits", allowed: "0 to 1000" }),
     }
 }
 

@@ -104,6 +104,9 @@ pub enum SendError {
         /// How many there are.
         streams: u16,
     },
+    /// The address that the message was to be sent to is not one of the peer's.
+    #[error("{0} is not an address of the peer")]
+    NoSuchPath(IpAddr),
     /// A message must have at least one byte (RFC 9260 §3.3.1).
     #[error("a message must have at least one byte")]
     Empty,
@@ -127,6 +130,9 @@ pub enum AssociationError {
     /// The address is not one of the peer's.
     #[error("{0} is not an address of the peer")]
     NoSuchPath(IpAddr),
+    /// The peer has not been told of this address as one of ours.
+    #[error("{0} is not an address that the peer knows as ours")]
+    NotOurAddress(IpAddr),
     /// The setting is wrong.
     #[error(transparent)]
     Config(#[from] ConfigError),

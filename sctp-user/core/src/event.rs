@@ -86,7 +86,19 @@ pub enum Event {
     Closed {
         /// How.
         reason: CloseReason,
+        /// How far its DATA got. What messages that leaves undelivered has been told by [`Event::SendFailed`].
+        last_tsns: LastTsns,
     },
+}
+
+/// Which of the DATA chunks that were sent were the last (COMMUNICATION LOST, RFC 9260 §11.2.5). Of an association that has sent none
+/// both are the TSN before its Initial TSN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LastTsns {
+    /// TSN of the last one that the peer has acknowledged, with all before it.
+    pub acked: u32,
+    /// TSN of the last one that was sent.
+    pub sent: u32,
 }
 
 /// Why a message was not, or not surely, delivered.
@@ -97,6 +109,8 @@ pub enum SendFailure {
     Expired,
     /// The peer does not grant the stream (RFC 9260 §5.1.1): it was given before that was known.
     NoSuchStream,
+    /// The address that it was to be sent to is not one of the peer's: it was given before that was known.
+    NoSuchPath,
     /// The peer restarted.
     Restarted,
     /// The association ended.
@@ -114,12 +128,11 @@ pub enum CloseReason {
     #[error("aborted by this side")]
     LocalAbort,
     /// The peer aborted it.
-    #[error("aborted by the peer{}", abort_reason(*cause, info))]
+    #[error("aborted by the peer{}", abort_reason(cause.as_ref()))]
     PeerAbort {
-        /// The cause code, if it gave one (RFC 9260 §3.3.10); of several the first, unless its user wanted the end.
-        cause: Option<u16>,
-        /// That cause's information; for User-Initiated Abort the reason that the peer's user gave.
-        info: Bytes,
+        /// Why, if it said so (RFC 9260 §3.3.10); of several causes the first, unless its user wanted the end: then
+        /// [`RemoteError::UserInitiatedAbort`] with the reason that the user gave.
+        cause: Option<RemoteError>,
     },
     /// No answer to INIT or COOKIE ECHO.
     #[error("the peer does not answer: check address, port, and that no firewall drops IP protocol 132")]
@@ -146,14 +159,17 @@ pub enum CloseReason {
 
 /// What an ABORT gave as its reason, as the rest of a sentence: the text of the peer's user (RFC 9260 §3.3.10.12), else the number of
 /// the cause.
-fn abort_reason(cause: Option<u16>, info: &[u8]) -> String {
-    const USER_INITIATED_ABORT: u16 = 12;
-    match (cause, core::str::from_utf8(info)) {
-        (None, _) => String::new(),
-        (Some(USER_INITIATED_ABORT), Ok("")) => ": its user wanted it so".to_owned(),
-        (Some(USER_INITIATED_ABORT), Ok(text)) => format!(": \u{201c}{}\u{201d}", text.escape_debug()),
-        (Some(cause), _) => format!(" (cause {cause})"),
+fn abort_reason(cause: Option<&RemoteError>) -> String {
+    let Some(cause) = cause else { return String::new() };
+    if let RemoteError::UserInitiatedAbort { reason } = cause
+        && let Ok(text) = core::str::from_utf8(reason)
+    {
+        return match text {
+            "" => ": its user wanted it so".to_owned(),
+            text => format!(": \u{201c}{}\u{201d}", text.escape_debug()),
+        };
     }
+    format!(" (cause {})", cause.code())
 }
 
 /// The state of a path (RFC 9260 §5.4, §8.2; RFC 7829 §3).
@@ -354,12 +370,13 @@ mod tests {
 
     #[test]
     fn an_abort_says_its_reason() {
-        let said =
-            |cause, info: &'static [u8]| CloseReason::PeerAbort { cause, info: Bytes::from_static(info) }.to_string();
-        assert_eq!(said(None, b""), "aborted by the peer");
-        assert_eq!(said(Some(12), b"maintenance\n"), "aborted by the peer: \u{201c}maintenance\\n\u{201d}");
-        assert_eq!(said(Some(12), b""), "aborted by the peer: its user wanted it so");
-        assert_eq!(said(Some(12), b"\xff"), "aborted by the peer (cause 12)");
-        assert_eq!(said(Some(4), b"octets"), "aborted by the peer (cause 4)");
+        let said = |cause| CloseReason::PeerAbort { cause }.to_string();
+        let by_user = |reason| said(Some(RemoteError::UserInitiatedAbort { reason: Bytes::from_static(reason) }));
+        assert_eq!(said(None), "aborted by the peer");
+        assert_eq!(by_user(b"maintenance\n"), "aborted by the peer: \u{201c}maintenance\\n\u{201d}");
+        assert_eq!(by_user(b""), "aborted by the peer: its user wanted it so");
+        assert_eq!(by_user(b"\xff"), "aborted by the peer (cause 12)");
+        assert_eq!(said(Some(RemoteError::OutOfResource)), "aborted by the peer (cause 4)");
+        assert_eq!(said(Some(RemoteError::StaleCookie { staleness_us: 1 })), "aborted by the peer (cause 3)");
     }
 }

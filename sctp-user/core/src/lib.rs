@@ -39,7 +39,7 @@ pub use datagram::{ChecksumState, CopyPayload, Datagram, Ecn, PayloadSource, Sha
 pub use endpoint::Endpoint;
 pub use error::{AssociationError, ConfigError, ConnectError, ListenError, SendError};
 pub use event::{
-    CloseReason, Discard, Event, Handled, PathInfo, PathState, PeerChange, SendFailure, TagChange, TagKind,
+    CloseReason, Discard, Event, Handled, LastTsns, PathInfo, PathState, PeerChange, SendFailure, TagChange, TagKind,
 };
 pub use icmp::{IcmpHandled, IcmpMessage};
 pub use id::AssociationId;

@@ -1,5 +1,6 @@
 //! User messages, as the application gives and gets them.
 
+use core::net::IpAddr;
 use core::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -23,6 +24,10 @@ pub struct Message {
     ///
     /// [`Event::SendFailed`]: crate::Event::SendFailed
     pub lifetime: Option<Duration>,
+    /// Which of the peer's addresses to send it to, instead of where messages go now (RFC 9260 §11.1.5). As long as that path is not
+    /// active it goes where the others go, and what is lost is sent again by whichever path RFC 9260 §6.4 says. Messages keep
+    /// their order: one for a path whose congestion window is full has those behind it wait.
+    pub destination: Option<IpAddr>,
     /// The bytes; at least one, at most [`max_message_size`](crate::AssociationConfig::max_message_size).
     pub payload: Bytes,
     /// A number of the application's own, given back in events about this message.
@@ -39,6 +44,7 @@ impl Message {
             immediate: false,
             no_bundle: false,
             lifetime: None,
+            destination: None,
             payload,
             context: 0,
         }
@@ -76,6 +82,13 @@ impl Message {
     #[must_use]
     pub const fn with_lifetime(mut self, lifetime: Duration) -> Self {
         self.lifetime = Some(lifetime);
+        self
+    }
+
+    /// Sets which of the peer's addresses it is sent to.
+    #[must_use]
+    pub const fn with_destination(mut self, destination: IpAddr) -> Self {
+        self.destination = Some(destination);
         self
     }
 

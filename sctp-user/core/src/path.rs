@@ -6,7 +6,7 @@ pub(crate) mod pmtu;
 mod rtt;
 
 use core::net::IpAddr;
-use core::num::NonZeroU64;
+use core::num::{NonZeroU16, NonZeroU64};
 use core::time::Duration;
 
 use rand::{Rng, RngExt};
@@ -41,8 +41,10 @@ pub(crate) struct Path {
     /// Spreads packets over the round trip, if that is wanted.
     pub(crate) pacer: Option<Box<Pacer>>,
     //= RFC 9260 §8.2: "an endpoint SHOULD keep an error counter for each of the destination transport addresses"
-    /// Consecutive timeouts and unanswered heartbeats (§8.2).
-    pub(crate) error_count: u32,
+    /// Consecutive timeouts and unanswered heartbeats (§8.2). Thresholds are at most 1000, and it is counted to ten times as many.
+    pub(crate) error_count: u16,
+    /// One more than Path.Max.Retrans of this path alone, if the application has set it (§11.1.12).
+    max_errors: Option<NonZeroU16>,
     /// When T3-rtx expires, if it runs (§6.3.2).
     pub(crate) t3: Option<Instant>,
     pub(crate) heartbeat: Heartbeat,
@@ -121,6 +123,7 @@ impl Path {
             controller: AnyController::new(config.congestion, 0, address.is_ipv4()),
             pacer: config.pacing.map(|percent| Box::new(Pacer::new(percent))),
             error_count: 0,
+            max_errors: None,
             t3: None,
             heartbeat: Heartbeat::new(config.heartbeat_interval),
             mtu: config.path_mtu,
@@ -184,6 +187,16 @@ impl Path {
     /// Whether this Heartbeat Info names this path.
     pub(crate) fn is_named_by(&self, info: &[u8; HEARTBEAT_INFO]) -> bool {
         info[16..] == octets(self.address)
+    }
+
+    /// Path.Max.Retrans: with more errors than these in a row the path is inactive (§8.2).
+    pub(crate) fn threshold(&self, config: &AssociationConfig) -> u32 {
+        self.max_errors.map_or(config.path_max_retransmits, |errors| u32::from(errors.get() - 1))
+    }
+
+    /// Sets Path.Max.Retrans of this path.
+    pub(crate) fn set_threshold(&mut self, threshold: u16) {
+        self.max_errors = NonZeroU16::new(threshold.saturating_add(1));
     }
 
     /// Whether anything but HEARTBEATs may be sent to it (§5.4).

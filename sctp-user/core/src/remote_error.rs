@@ -1,4 +1,4 @@
-//! Errors that the peer reports: the causes of its ERROR chunks, as the application is told of them (RFC 9260 §3.3.10, §11.2.6).
+//! Errors that the peer reports: the causes of its ERROR and ABORT chunks, as the application is told of them (RFC 9260 §3.3.10, §11.2.6).
 
 use core::net::IpAddr;
 
@@ -6,9 +6,8 @@ use bytes::Bytes;
 
 use crate::wire::{Cause, CauseCode};
 
-/// An error that the peer reports and that does not end the association (COMMUNICATION ERROR, RFC 9260 §11.2.6).
-///
-/// Stale Cookie is not among them: it concerns associations that are being set up, which see to it themselves (§5.2.6).
+/// An error that the peer reports: one that does not end the association (COMMUNICATION ERROR, RFC 9260 §11.2.6), or the cause of
+/// its ABORT ([`CloseReason::PeerAbort`](crate::CloseReason::PeerAbort)).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RemoteError {
@@ -21,6 +20,12 @@ pub enum RemoteError {
     MissingMandatoryParameter {
         /// Their types.
         parameters: Vec<u16>,
+    },
+    /// A cookie of ours was too old (§3.3.10.3). Only as the cause of an ABORT: what an ERROR says of it concerns associations that are
+    /// being set up, which see to it themselves (§5.2.6).
+    StaleCookie {
+        /// By how many microseconds.
+        staleness_us: u32,
     },
     /// The peer is out of resource (§3.3.10.4).
     OutOfResource,
@@ -79,6 +84,7 @@ impl RemoteError {
         let code = match self {
             Self::InvalidStreamIdentifier { .. } => CauseCode::INVALID_STREAM,
             Self::MissingMandatoryParameter { .. } => CauseCode::MISSING_PARAMETER,
+            Self::StaleCookie { .. } => CauseCode::STALE_COOKIE,
             Self::OutOfResource => CauseCode::OUT_OF_RESOURCE,
             Self::UnresolvableAddress { .. } => CauseCode::UNRESOLVABLE_ADDRESS,
             Self::UnrecognizedChunkType { .. } => CauseCode::UNRECOGNIZED_CHUNK,
@@ -94,15 +100,15 @@ impl RemoteError {
         code.0
     }
 
-    /// What a cause says; `None` for Stale Cookie.
-    pub(crate) fn from_cause(cause: &Cause<'_>) -> Option<Self> {
+    /// What a cause says.
+    pub(crate) fn from_cause(cause: &Cause<'_>) -> Self {
         let copied = Bytes::copy_from_slice;
-        Some(match cause {
+        match cause {
             Cause::InvalidStreamIdentifier { stream } => Self::InvalidStreamIdentifier { stream: *stream },
             Cause::MissingMandatoryParameter(missing) => {
                 Self::MissingMandatoryParameter { parameters: missing.iter().map(|parameter| parameter.0).collect() }
             }
-            Cause::StaleCookie { .. } => return None,
+            Cause::StaleCookie { staleness } => Self::StaleCookie { staleness_us: *staleness },
             Cause::OutOfResource => Self::OutOfResource,
             Cause::UnresolvableAddress(parameter) => Self::UnresolvableAddress { parameter: copied(parameter) },
             Cause::UnrecognizedChunkType(chunk) => Self::UnrecognizedChunkType { chunk: copied(chunk) },
@@ -116,12 +122,12 @@ impl RemoteError {
             Cause::UserInitiatedAbort(reason) => Self::UserInitiatedAbort { reason: copied(reason) },
             Cause::ProtocolViolation(bytes) => Self::ProtocolViolation { information: copied(bytes) },
             Cause::Unknown(raw) => Self::Unknown { code: raw.code.0, information: copied(raw.value) },
-        })
+        }
     }
 }
 
 /// The information of a cause, as it stands in the chunk: all behind its code and length.
-pub(crate) fn information(cause: &Cause<'_>) -> Bytes {
+fn information(cause: &Cause<'_>) -> Bytes {
     use crate::wire::ListItem;
     let mut chunk = crate::answer::encode(&crate::wire::ErrorChunk { causes: core::slice::from_ref(cause).into() });
     // Behind the chunk's header and the cause's.
@@ -137,7 +143,7 @@ mod tests {
     use crate::wire::{ErrorChunk, MissingParameters, Parameter, ParameterList, ParameterType};
 
     /// What is told of a cause that has gone over the wire.
-    fn told(cause: Cause<'_>) -> (u16, Option<RemoteError>, Bytes) {
+    fn told(cause: Cause<'_>) -> (u16, RemoteError, Bytes) {
         let bytes = crate::answer::encode(&ErrorChunk { causes: core::slice::from_ref(&cause).into() }).unwrap();
         let packet = [&[0, 1, 0, 2, 0, 0, 0, 3, 0, 0, 0, 0][..], &bytes, &[0; 3]].concat();
         let packet = &packet[..12 + bytes.len().next_multiple_of(4)];
@@ -154,79 +160,74 @@ mod tests {
         let unknown = [0xc0, 0x99, 0, 4];
         let unknown_list = ParameterList::from_wire(&unknown, 0);
         let addresses = [Parameter::from_address([10, 0, 0, 1].into())];
-        let rows: [(u16, Cause<'_>, Option<RemoteError>, &'static [u8]); 13] = [
+        let rows: [(u16, Cause<'_>, RemoteError, &'static [u8]); 13] = [
             (
                 cause::INVALID_STREAM,
                 Cause::InvalidStreamIdentifier { stream: 7 },
-                Some(RemoteError::InvalidStreamIdentifier { stream: 7 }),
+                RemoteError::InvalidStreamIdentifier { stream: 7 },
                 &[0, 7, 0, 0],
             ),
             (
                 cause::MISSING_PARAMETER,
                 Cause::MissingMandatoryParameter(MissingParameters::new(&missing)),
-                Some(RemoteError::MissingMandatoryParameter { parameters: vec![7] }),
+                RemoteError::MissingMandatoryParameter { parameters: vec![7] },
                 &[0, 0, 0, 1, 0, 7],
             ),
-            (cause::STALE_COOKIE, Cause::StaleCookie { staleness: 5 }, None, &[0, 0, 0, 5]),
-            (cause::OUT_OF_RESOURCE, Cause::OutOfResource, Some(RemoteError::OutOfResource), &[]),
+            (
+                cause::STALE_COOKIE,
+                Cause::StaleCookie { staleness: 5 },
+                RemoteError::StaleCookie { staleness_us: 5 },
+                &[0, 0, 0, 5],
+            ),
+            (cause::OUT_OF_RESOURCE, Cause::OutOfResource, RemoteError::OutOfResource, &[]),
             (
                 cause::UNRESOLVABLE_ADDRESS,
                 Cause::UnresolvableAddress(b"address"),
-                Some(RemoteError::UnresolvableAddress { parameter: bytes(b"address") }),
+                RemoteError::UnresolvableAddress { parameter: bytes(b"address") },
                 b"address",
             ),
             (
                 cause::UNRECOGNIZED_CHUNK,
                 Cause::UnrecognizedChunkType(b"chunk"),
-                Some(RemoteError::UnrecognizedChunkType { chunk: bytes(b"chunk") }),
+                RemoteError::UnrecognizedChunkType { chunk: bytes(b"chunk") },
                 b"chunk",
             ),
-            (
-                cause::INVALID_PARAMETER,
-                Cause::InvalidMandatoryParameter,
-                Some(RemoteError::InvalidMandatoryParameter),
-                &[],
-            ),
+            (cause::INVALID_PARAMETER, Cause::InvalidMandatoryParameter, RemoteError::InvalidMandatoryParameter, &[]),
             (
                 cause::UNRECOGNIZED_PARAMETERS,
                 Cause::UnrecognizedParameters(unknown_list),
-                Some(RemoteError::UnrecognizedParameters { parameters: Bytes::copy_from_slice(&unknown) }),
+                RemoteError::UnrecognizedParameters { parameters: Bytes::copy_from_slice(&unknown) },
                 &[0xc0, 0x99, 0, 4],
             ),
-            (
-                cause::NO_USER_DATA,
-                Cause::NoUserData { tsn: Tsn(9) },
-                Some(RemoteError::NoUserData { tsn: 9 }),
-                &[0, 0, 0, 9],
-            ),
+            (cause::NO_USER_DATA, Cause::NoUserData { tsn: Tsn(9) }, RemoteError::NoUserData { tsn: 9 }, &[0, 0, 0, 9]),
             (
                 cause::COOKIE_WHILE_SHUTTING_DOWN,
                 Cause::CookieReceivedWhileShuttingDown,
-                Some(RemoteError::CookieReceivedWhileShuttingDown),
+                RemoteError::CookieReceivedWhileShuttingDown,
                 &[],
             ),
             (
                 cause::RESTART_WITH_NEW_ADDRESSES,
                 Cause::RestartWithNewAddresses(ParameterList::new(&addresses)),
-                Some(RemoteError::RestartWithNewAddresses { addresses: vec![[10, 0, 0, 1].into()] }),
+                RemoteError::RestartWithNewAddresses { addresses: vec![[10, 0, 0, 1].into()] },
                 &[0, 5, 0, 8, 10, 0, 0, 1],
             ),
             (
                 cause::USER_ABORT,
                 Cause::UserInitiatedAbort(b"reason"),
-                Some(RemoteError::UserInitiatedAbort { reason: bytes(b"reason") }),
+                RemoteError::UserInitiatedAbort { reason: bytes(b"reason") },
                 b"reason",
             ),
             (
                 cause::PROTOCOL_VIOLATION,
                 Cause::ProtocolViolation(b"what"),
-                Some(RemoteError::ProtocolViolation { information: bytes(b"what") }),
+                RemoteError::ProtocolViolation { information: bytes(b"what") },
                 b"what",
             ),
         ];
         for (index, (code, cause, expected, value)) in rows.into_iter().enumerate() {
             assert_eq!(usize::from(code), index + 1);
-            assert!(expected.as_ref().is_none_or(|error| error.code() == code));
+            assert!(expected.code() == code);
             assert_eq!(told(cause), (code, expected, bytes(value)));
         }
     }

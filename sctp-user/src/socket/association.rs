@@ -78,7 +78,7 @@ impl Association {
 /// Messages.
 impl Association {
     /// Sends a message: waits until there is room for it and gives it to the stack (RFC 9260
-    /// §11.1.5). That it has arrived is known only from a [`close`](Association::close) without error,
+    /// §11.1.5), to the address that the message names or to where messages go now. That it has arrived is known only from a [`close`](Association::close) without error,
     /// or from the peer.
     ///
     /// Cancel-safe: a future that is dropped before it is ready has not sent anything; the message
@@ -110,12 +110,19 @@ impl Association {
     /// [`TrySendError::Full`] gives the message back; the others are those of
     /// [`send`](Association::send).
     pub fn try_send(&self, message: Message) -> Result<(), TrySendError> {
+        if let Some(address) = message.destination
+            && !self.peer_addresses().contains(&address)
+        {
+            return Err(TrySendError::Refused(SendError::NoSuchPath(address)));
+        }
         let (stream, len) = (message.stream, message.payload.len());
         self.channel().try_send(message).map_err(|refused| TrySendError::from_refused(refused, stream, len))
     }
 
-    /// Receives the next message (RFC 9260 §11.1.6), of whatever stream. `None` when the
-    /// association has ended in order and every message has been received.
+    /// Receives the next message (RFC 9260 §11.1.7), of whatever stream: [`ReceivedMessage::stream`] says
+    /// which. (To receive on one stream only, as that section lets a stack offer, would have unread messages of the others
+    /// fill the receive window that all streams share.) `None` when the association has ended in order and every
+    /// message has been received.
     ///
     /// The payload may lie in the memory that the network interface wrote it to. Keeping many
     /// messages for long is allowed: when that memory runs short, payloads are copied out.
@@ -254,6 +261,28 @@ impl Association {
         self.act(move |endpoint, now, id| endpoint.set_primary(now, id, address)).await
     }
 
+    /// Makes an address of ours the source of the packets, on every path that it can be the source of: the source transport
+    /// address of SET PRIMARY (RFC 9260 §11.1.6).
+    ///
+    /// Cancel-safe: a dropped future may have changed it or not.
+    ///
+    /// # Errors
+    /// When the association has ended, or the peer has not been told of the address.
+    pub async fn set_source(&self, source: IpAddr) -> Result<(), PathError> {
+        self.act(move |endpoint, now, id| endpoint.set_source(now, id, source)).await
+    }
+
+    /// Sets how many errors in a row a path may have before it is inactive: its own Path.Max.Retrans, 0 to 1000 (RFC 9260
+    /// §11.1.12). That of all paths without one is changed by [`configure`](Association::configure).
+    ///
+    /// Cancel-safe: a dropped future may have changed it or not.
+    ///
+    /// # Errors
+    /// When the association has ended, the address is not one of the peer's, or the threshold is above 1000.
+    pub async fn set_failure_threshold(&self, address: IpAddr, threshold: u32) -> Result<(), PathError> {
+        self.act(move |endpoint, now, id| endpoint.set_failure_threshold(now, id, address, threshold)).await
+    }
+
     /// Turns the heartbeat of a path on, with this HB.interval, or off with `None`; that of all paths if `address` is `None`
     /// (RFC 9260 §11.1.9).
     ///
@@ -276,7 +305,7 @@ impl Association {
         self.act(move |endpoint, now, id| endpoint.request_heartbeat(now, id, address)).await
     }
 
-    /// Changes settings of the association from now on (RFC 9260 §11.1.12, §11.1.13): timers, thresholds, delays. Those that the
+    /// Changes settings of the association from now on (RFC 9260 §11.1.13): timers, thresholds, delays. Those that the
     /// peer knows of cannot be changed.
     ///
     /// Cancel-safe: a dropped future may have changed them or not.

@@ -127,6 +127,9 @@ pub enum SendError {
         /// How many there are.
         streams: u16,
     },
+    /// The address that the message was to be sent to is not one of the peer's.
+    #[error("{0} is not an address of the peer")]
+    NoSuchPath(IpAddr),
     /// A message must have at least one byte (RFC 9260 §3.3.1).
     #[error("a message must have at least one byte")]
     Empty,
@@ -207,6 +210,9 @@ pub enum PathError {
     /// The address is not one of the peer's.
     #[error("{0} is not an address of the peer")]
     NoSuchPath(IpAddr),
+    /// The peer has not been told of this address as one of ours.
+    #[error("{0} is not an address that the peer knows as ours")]
+    NotOurAddress(IpAddr),
     /// A setting is out of its range, or cannot be changed any more.
     #[error(transparent)]
     Setting(ConfigError),
@@ -216,6 +222,7 @@ impl From<AssociationError> for PathError {
     fn from(error: AssociationError) -> PathError {
         match error {
             AssociationError::NoSuchPath(address) => PathError::NoSuchPath(address),
+            AssociationError::NotOurAddress(address) => PathError::NotOurAddress(address),
             AssociationError::Config(error) => PathError::Setting(error),
             _ => PathError::Ended,
         }

@@ -17,7 +17,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use crossbeam_queue::{ArrayQueue, SegQueue};
 use crossbeam_utils::CachePadded;
-use sctp_core::{AssociationId, Message, ReceivedMessage, SendFailure};
+use sctp_core::{AssociationId, LastTsns, Message, ReceivedMessage, SendFailure};
 use smallvec::smallvec;
 
 use super::mailbox::Mailbox;
@@ -488,7 +488,7 @@ impl Channel {
     }
 
     /// The association has ended.
-    pub(crate) fn end(&self, ended: Ended) {
+    pub(crate) fn end(&self, ended: Ended, last_tsns: Option<LastTsns>) {
         self.advance(Phase::Closed);
         while let Some(Outgoing { message, .. }) = self.outgoing.pop() {
             self.refuse(message, SendFailure::Closed);
@@ -497,7 +497,7 @@ impl Channel {
             Ended::Closed(reason) => Some(reason.clone()),
             Ended::Stopped(_) => None,
         };
-        self.notify(|| Notification::Closed { reason });
+        self.notify(|| Notification::Closed { reason, last_tsns });
         // It ends once.
         let _ = self.ended.set(ended);
         self.writable.wake_all();

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use bytes::Bytes;
-use sctp_core::{CloseReason, Event, PathState, RemoteError, SendFailure};
+use sctp_core::{CloseReason, Event, LastTsns, PathState, RemoteError, SendFailure};
 use smallvec::SmallVec;
 
 /// Something that happened to an association.
@@ -54,10 +54,13 @@ pub enum Notification {
     },
     /// The peer has asked for an orderly end: nothing can be sent any more (RFC 9260 §11.2.8).
     PeerShutdown,
-    /// The association has ended. The last notification.
+    /// The association has ended (COMMUNICATION LOST, SHUTDOWN COMPLETE, RFC 9260 §11.2.5, §11.2.8). The last notification; what was
+    /// not delivered has been named by [`SendFailed`](Notification::SendFailed) before.
     Closed {
         /// How; `None` when it ended because the stack stopped.
         reason: Option<CloseReason>,
+        /// Which DATA chunk the peer has acknowledged last, and which was sent last; `None` as above.
+        last_tsns: Option<LastTsns>,
     },
     /// The subscriber was too slow: this many notifications before the next one were thrown away.
     Missed {

@@ -230,7 +230,7 @@ impl<L: Link> Drop for Worker<L> {
             acceptor.close();
         }
         for entry in self.table.drain() {
-            entry.channel.end(Ended::Stopped(why.clone()));
+            entry.channel.end(Ended::Stopped(why.clone()), None);
         }
     }
 }

@@ -279,6 +279,10 @@ fn associations(inspection: &Inspection<'_>, control: Option<&Control>) -> Vec<A
 
 fn describe(worker: u16, association: &Association, control: Option<&Control>) -> AssociationSnapshot {
     let mut counters = counters(association.stats());
+    if let Some(ecn) = association.ecn_stats() {
+        counters.insert("ecn_marks".to_owned(), ecn.marks);
+        counters.insert("ecn_reductions".to_owned(), ecn.reductions);
+    }
     let answered =
         control.and_then(|control| control.heartbeats_answered(association.local_port(), association.local_tag()));
     counters.extend(answered.map(|count| ("heartbeats_answered_by_xdp".to_owned(), count)));

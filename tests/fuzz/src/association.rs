@@ -352,7 +352,8 @@ impl Stage {
             5 => endpoint.abort(now, id, Bytes::from_static(b"because")),
             6 | 7 => endpoint.set_primary(now, id, address),
             8 | 9 => endpoint.set_path_mtu(now, id, address, input.short()),
-            10 | 11 => endpoint.request_heartbeat(now, id, address),
+            10 => endpoint.request_heartbeat(now, id, address),
+            11 => endpoint.set_failure_threshold(now, id, address, u32::from(choice >> 4)),
             12 => {
                 endpoint.release(id);
                 Ok(())

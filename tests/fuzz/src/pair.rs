@@ -226,7 +226,9 @@ impl Stage {
         let stream = u16::from(choice) % STREAMS;
         let sent = &mut end.sent[usize::from(stream)];
         let payload = Bytes::from(vec![sent.len() as u8; length]);
-        let message = Message { immediate: choice & 0x80 != 0, ..Message::new(stream, payload) };
+        // Some for a certain address, which need not be the peer's.
+        let destination = (choice & 0x40 != 0).then(|| addresses(2 - from as u8)[usize::from(choice >> 4) & 1]);
+        let message = Message { immediate: choice & 0x80 != 0, destination, ..Message::new(stream, payload) };
         if end.host.endpoint.send(end.host.now, id, message).is_ok() {
             sent.push(length);
         }

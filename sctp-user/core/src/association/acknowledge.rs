@@ -165,9 +165,11 @@ impl Association {
             WindowProbe::Waiting | WindowProbe::Due => {
                 if !self.window_is_closed() {
                     self.sender.probe = WindowProbe::None;
-                    let at = self.paths.for_data();
-                    if self.sender.outstanding.flight(at).bytes == 0 {
-                        self.paths[at].t3 = None;
+                    // Whichever path the probe was to go by.
+                    for at in 0..self.paths.len() {
+                        if self.sender.outstanding.flight(at).bytes == 0 {
+                            self.paths[at].t3 = None;
+                        }
                     }
                 }
             }

@@ -221,9 +221,7 @@ impl Association {
             if self.state.is_connecting() {
                 continue;
             }
-            if let Some(error) = RemoteError::from_cause(&cause) {
-                self.emit(cx, Event::RemoteError { error });
-            }
+            self.emit(cx, Event::RemoteError { error: RemoteError::from_cause(&cause) });
         }
     }
 

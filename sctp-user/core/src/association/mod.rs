@@ -285,7 +285,12 @@ impl Association {
         if len > max {
             return Err(SendError::TooLong { len, max });
         }
-        self.sender.push(message, &self.config, now).map_err(SendError::WouldBlock)?;
+        // Paths keep their places until the peer restarts, when nothing waits any more.
+        let path = match message.destination {
+            None => None,
+            Some(address) => Some(self.paths.find(address).ok_or(SendError::NoSuchPath(address))? as u8),
+        };
+        self.sender.push(message, path, &self.config, now).map_err(SendError::WouldBlock)?;
         self.stats.messages_sent += 1;
         Ok(())
     }
@@ -336,6 +341,26 @@ impl Association {
             self.paths.set_primary(path);
             self.emit(cx, Event::PrimaryChanged { address });
         }
+        true
+    }
+
+    /// Makes one of our addresses the source of all packets that it can be the source of (§11.1.6). False if the peer has not been told of
+    /// it, and would not know whose packets they are.
+    pub(crate) fn set_source(&mut self, source: IpAddr) -> bool {
+        if !self.local_addresses.contains(&source) {
+            return false;
+        }
+        let fits = |path: &&mut Path| path.address.is_ipv4() == source.is_ipv4() && in_scope(source, path.address);
+        for path in self.paths.iter_mut().filter(fits) {
+            path.source = Some(source);
+        }
+        true
+    }
+
+    /// Sets how many errors in a row make a path inactive (§11.1.12). False if the peer has no such address.
+    pub(crate) fn set_failure_threshold(&mut self, address: IpAddr, threshold: u16) -> bool {
+        let Some(path) = self.paths.find(address) else { return false };
+        self.paths[path].set_threshold(threshold);
         true
     }
 }

@@ -242,11 +242,11 @@ impl Association {
         }
         // What is sent again may ignore cwnd (§7.2.4 item 3); what is new may not, though it would fit the packet (§6.1 B).
         let may_new = with_cookie
-            || (path == self.paths.for_data()
+            || (path == self.new_data_path()
                 && self.paths[path].has_window(self.sender.outstanding.flight(path).bytes));
         if all_again && may_new {
             let again = writer.len();
-            self.write_new(path, writer, now);
+            self.write_new(path, with_cookie, writer, now);
             if writer.len() > again {
                 self.sender.burst = self.sender.burst.saturating_sub(1);
                 self.paths[path].last_measured = now;
@@ -304,7 +304,7 @@ impl Association {
     }
 
     /// Writes new DATA as far as the peer's window and the packet let it.
-    fn write_new(&mut self, path: usize, writer: &mut Writer<'_>, now: Instant) {
+    fn write_new(&mut self, path: usize, with_cookie: bool, writer: &mut Writer<'_>, now: Instant) {
         let max_payload = self.paths.max_chunk() - DATA_CHUNK_HEADER;
         let max_outstanding = self.config.max_outstanding;
         let mut flight = self.sender.outstanding.flight(path).bytes;
@@ -337,6 +337,10 @@ impl Association {
             //= syndrome (SWS)"
             let probing = self.sender.probe == WindowProbe::Due && self.sender.outstanding.is_empty();
             if len > self.sender.peer_window() && !probing {
+                break;
+            }
+            if self.new_data_path() != path && !with_cookie {
+                // It wants to go by another path, or what came before it did.
                 break;
             }
             let Some(chunk) = self.sender.queue.take(len) else { break };
@@ -393,6 +397,13 @@ impl Association {
         (at_once || self.paths[path].is_in_pace(now)).then_some(path)
     }
 
+    /// Where the next new DATA goes: "Whenever possible, SCTP uses this destination transport address" that came with the message
+    /// (§11.1.5), which is while that path is active; else where all DATA goes.
+    fn new_data_path(&self) -> usize {
+        let wanted = self.sender.queue.next_path().filter(|at| self.paths[*at].is_active());
+        wanted.unwrap_or_else(|| self.paths.for_data())
+    }
+
     /// The path that windows and Max.Burst let DATA be sent on.
     fn willing_path(&self) -> Option<usize> {
         if !self.state.may_send_data() {
@@ -404,7 +415,7 @@ impl Association {
             return (self.paths[path].fast_retransmit || self.paths[path].has_window(flight(path))).then_some(path);
         }
         let len = self.next_new_len()?;
-        let path = self.paths.for_data();
+        let path = self.new_data_path();
         let outstanding = &self.sender.outstanding;
         //= RFC 9260 §6.1: "The following general rules MUST be applied by the data sender for transmission and/or
         //= retransmission of outbound DATA chunks:"
@@ -499,7 +510,7 @@ impl Association {
         if !self.may_sack() {
             self.receiver.sack.due = false;
         }
-        let path = self.paths.for_data();
+        let path = self.new_data_path();
         let flight = self.sender.outstanding.flight(path).bytes;
         self.paths[path].window_full = !self.paths[path].has_window(flight);
         // Closed window, nothing in flight: no SACK will come by itself, should the one that opens the window be lost (§6.1 A).

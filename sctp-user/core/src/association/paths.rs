@@ -17,12 +17,13 @@ use crate::time::Instant;
 /// limit be an order of magnitude higher than the PMR value" (RFC 7829 §4.1).
 const ERROR_LIMIT: u32 = 10;
 
-/// The state of a path once its error counter has gone up to `errors` (§8.2; RFC 7829 §3.2, rules 1, 2 and 8).
-fn state_after_error(state: PathState, errors: u32, config: &AssociationConfig) -> PathState {
+/// The state of a path once its error counter has gone up to `errors`, with `threshold` as its Path.Max.Retrans (§8.2; RFC 7829 §3.2,
+/// rules 1, 2 and 8).
+fn state_after_error(state: PathState, errors: u32, threshold: u32, config: &AssociationConfig) -> PathState {
     match state {
         // It stays what it is; with too many errors it is only probed less often (§5.4).
         PathState::Unconfirmed => PathState::Unconfirmed,
-        _ if errors > config.path_max_retransmits => PathState::Inactive,
+        _ if errors > threshold => PathState::Inactive,
         PathState::Active if config.potentially_failed_max_retransmits.is_some_and(|limit| errors > limit) => {
             PathState::PotentiallyFailed
         }
@@ -123,7 +124,7 @@ impl Association {
         let path = &self.paths[at];
         match path.state {
             // "In each RTO, a probe MAY be sent on an active UNCONFIRMED path" (§5.4).
-            PathState::Unconfirmed if path.error_count <= self.config.path_max_retransmits => {
+            PathState::Unconfirmed if u32::from(path.error_count) <= path.threshold(&self.config) => {
                 self.heartbeat_due(at, cx);
             }
             // "the sender transmits another packet containing the HEARTBEAT chunk immediately" (RFC 7829 §3.2, rule 6)
@@ -257,14 +258,15 @@ impl Association {
 
     /// Counts an error against a path, and if `fatal` against the association (§8.1, §8.2).
     pub(super) fn count_error(&mut self, at: usize, fatal: bool, cx: &mut Context<'_>) {
-        let most = (self.config.path_max_retransmits + 1) * ERROR_LIMIT;
+        let threshold = self.paths[at].threshold(&self.config);
+        let most = (threshold + 1) * ERROR_LIMIT;
         //= RFC 9260 §8.3: "After this, the endpoint SHOULD continue sending HEARTBEAT chunks on this destination
         //= address but SHOULD stop increasing the counter."
         // It stops later than there: "SCTP will need to allow for incrementing of the destination address error counters up to some
         // reasonable limit above PMR+1, thus changing the prescriptions of Section 8.3" (RFC 7829 §4.1).
         let errors = self.paths.count_error(at, most);
         let before = self.paths[at].state;
-        let after = state_after_error(before, errors, &self.config);
+        let after = state_after_error(before, errors, threshold, &self.config);
         //= RFC 9260 §8.2: "the endpoint SHOULD mark the destination transport address as inactive, and a notification
         //= SHOULD be sent to the upper layer"
         //= RFC 9260 §8.3: "the endpoint SHOULD mark the corresponding destination address as inactive if it is not so
@@ -435,12 +437,9 @@ mod tests {
             (Unconfirmed, 1, Some(0), Unconfirmed),
             (Unconfirmed, 9, None, Unconfirmed),
         ] {
-            let config = AssociationConfig {
-                path_max_retransmits: 2,
-                potentially_failed_max_retransmits: limit,
-                ..AssociationConfig::rfc()
-            };
-            assert_eq!(state_after_error(state, errors, &config), expected, "{state:?} with {errors}, PFMR {limit:?}");
+            let config = AssociationConfig { potentially_failed_max_retransmits: limit, ..AssociationConfig::rfc() };
+            let after = state_after_error(state, errors, 2, &config);
+            assert_eq!(after, expected, "{state:?} with {errors}, PFMR {limit:?}");
         }
     }
 }

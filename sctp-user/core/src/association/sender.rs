@@ -64,8 +64,14 @@ impl Sender {
         }
     }
 
-    /// Queues a message if the buffer has room; gives it back if not.
-    pub(crate) fn push(&mut self, message: Message, config: &AssociationConfig, now: Instant) -> Result<(), Message> {
+    /// Queues a message, for `path` if it has a destination of its own, if the buffer has room; gives it back if not.
+    pub(crate) fn push(
+        &mut self,
+        message: Message,
+        path: Option<u8>,
+        config: &AssociationConfig,
+        now: Instant,
+    ) -> Result<(), Message> {
         let len = message.payload.len() + MESSAGE_OVERHEAD;
         if self.buffered > 0 && self.buffered() + len > self.buffer() {
             self.refused = true;
@@ -74,7 +80,7 @@ impl Sender {
         self.buffered += size(len);
         self.busy = true;
         self.burst = self.burst.max(config.max_burst);
-        self.queue.push(message, now);
+        self.queue.push(message, path, now);
         Ok(())
     }
 

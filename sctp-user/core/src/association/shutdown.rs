@@ -7,10 +7,9 @@ use bytes::Bytes;
 use super::state::{Closing, State};
 use super::{Association, Context, Control};
 use crate::answer::Answer;
-use crate::event::Event;
-use crate::remote_error::information;
+use crate::event::{Event, LastTsns};
 use crate::wire::{Abort, Cause, CauseList, CommonHeader, Shutdown, ShutdownComplete};
-use crate::{CloseReason, SendFailure};
+use crate::{CloseReason, RemoteError, SendFailure};
 
 /// Most bytes of a reason that go with an ABORT.
 const MAX_REASON: usize = 1024;
@@ -167,12 +166,11 @@ impl Association {
         let causes = || abort.causes.iter().filter_map(Result::ok);
         let by_user = causes().find(|cause| matches!(cause, Cause::UserInitiatedAbort(_)));
         let first = by_user.or_else(|| causes().next());
-        let info = first.as_ref().map_or_else(Bytes::new, information);
-        let cause = first.map(|cause| cause.code().0);
+        let cause = first.as_ref().map(RemoteError::from_cause);
         //= RFC 9260 §9.1: "the receiving endpoint MUST remove the association from its record and SHOULD report the
         //= termination to its upper layer"
         //= RFC 9260 §9.1: "the Upper Layer Abort Reason SHOULD be made available to the upper layer"
-        self.close(CloseReason::PeerAbort { cause, info }, cx);
+        self.close(CloseReason::PeerAbort { cause }, cx);
     }
 
     /// In SHUTDOWN-SENT each packet with DATA is answered with SHUTDOWN at once (§9.2).
@@ -234,13 +232,16 @@ impl Association {
         if self.is_closed() {
             return;
         }
+        let outstanding = &self.sender.outstanding;
+        let last_tsns =
+            LastTsns { acked: outstanding.cumulative().get(), sent: outstanding.next_tsn().previous().get() };
         self.fail_all_data(SendFailure::Closed, cx);
         self.receiver.drop_incomplete();
         self.control.clear();
         self.state = State::Closed;
         self.draining = false;
         self.ended_mutually = matches!(reason, CloseReason::Shutdown | CloseReason::PeerAbort { .. });
-        self.emit(cx, Event::Closed { reason });
+        self.emit(cx, Event::Closed { reason, last_tsns });
     }
 
     /// The common header of our packets.

@@ -151,7 +151,7 @@ impl Association {
             ssthresh: path.controller.threshold(),
             flight: self.sender.outstanding.flight(at).bytes,
             mtu: path.mtu,
-            error_count: path.error_count,
+            error_count: path.error_count.into(),
         }
     }
 }

@@ -29,7 +29,12 @@ struct Queued {
     flags: DataFlags,
     /// It waits for no other.
     unbundled: bool,
+    /// The path that the application wants it to go by, or [`ANY_PATH`].
+    path: u8,
 }
+
+/// No path in particular. (There are at most 255, from 0.)
+const ANY_PATH: u8 = u8::MAX;
 
 impl Queued {
     fn expires(&self) -> bool {
@@ -212,10 +217,10 @@ impl SendQueue {
         self.expiring > 0
     }
 
-    /// Queues a message; it has at least one byte.
+    /// Queues a message, whose destination is `path` if it has one of its own; it has at least one byte.
     #[inline]
-    pub(crate) fn push(&mut self, message: Message, now: Instant) {
-        let Message { stream, ppid, unordered, immediate, no_bundle, lifetime, payload, context } = message;
+    pub(crate) fn push(&mut self, message: Message, path: Option<u8>, now: Instant) {
+        let Message { stream, ppid, unordered, immediate, no_bundle, lifetime, payload, context, .. } = message;
         if usize::from(stream) >= self.ssns.len() {
             self.ssns.resize(usize::from(stream) + 1, Ssn(0));
         }
@@ -231,7 +236,8 @@ impl SendQueue {
         if let Some(lifetime) = lifetime {
             expiry = now + lifetime;
         }
-        let queued = Queued { payload, context, expiry, ppid, stream, flags, unbundled: no_bundle };
+        let path = path.unwrap_or(ANY_PATH);
+        let queued = Queued { payload, context, expiry, ppid, stream, flags, unbundled: no_bundle, path };
         self.expiring += u32::from(queued.expires());
         self.unbundled += u32::from(no_bundle);
         self.waiting.push(queued);
@@ -241,6 +247,12 @@ impl SendQueue {
     #[inline]
     pub(crate) fn next_len(&self) -> Option<usize> {
         self.waiting.front().map(|message| message.payload.len())
+    }
+
+    /// The path that the message whose turn it is wants to go by, if the application said so.
+    #[inline]
+    pub(crate) fn next_path(&self) -> Option<usize> {
+        self.waiting.front().map(|message| message.path).filter(|path| *path != ANY_PATH).map(usize::from)
     }
 
     /// Takes up to `max` bytes (at least one) of the message whose turn it is, as a chunk.
@@ -391,10 +403,10 @@ mod tests {
     fn first_come_first_served() {
         let mut queue = SendQueue::new(StreamScheduler::FirstCome);
         for (stream, text) in [(3, "a"), (3, "b"), (0, "c"), (3, "d")] {
-            queue.push(message(stream, text), Instant::ORIGIN);
+            queue.push(message(stream, text), None, Instant::ORIGIN);
         }
-        queue.push(message(0, "e").with_unordered(true), Instant::ORIGIN);
-        queue.push(message(0, "f"), Instant::ORIGIN);
+        queue.push(message(0, "e").with_unordered(true), None, Instant::ORIGIN);
+        queue.push(message(0, "f"), None, Instant::ORIGIN);
         let expected = [(3, 0, "a"), (3, 1, "b"), (0, 0, "c"), (3, 2, "d"), (0, 1, "e"), (0, 1, "f")];
         assert_eq!(taken(&mut queue, 10), expected.map(|(stream, ssn, text)| (stream, ssn, text.to_owned())));
         assert!(queue.is_empty());
@@ -404,7 +416,7 @@ mod tests {
     fn round_robin_takes_turns() {
         let mut queue = SendQueue::new(StreamScheduler::RoundRobin);
         for (stream, text) in [(3, "a"), (3, "b"), (3, "c"), (0, "d"), (0, "e")] {
-            queue.push(message(stream, text), Instant::ORIGIN);
+            queue.push(message(stream, text), None, Instant::ORIGIN);
         }
         let order: Vec<_> = taken(&mut queue, 10).into_iter().map(|taken| taken.2).collect();
         assert_eq!(order, ["a", "d", "b", "e", "c"]);
@@ -416,8 +428,8 @@ mod tests {
     #[test]
     fn fragments_are_slices_with_the_flags_of_their_place() {
         let mut queue = SendQueue::new(StreamScheduler::FirstCome);
-        queue.push(message(0, "abcdefgh"), Instant::ORIGIN);
-        queue.push(message(1, "x"), Instant::ORIGIN);
+        queue.push(message(0, "abcdefgh"), None, Instant::ORIGIN);
+        queue.push(message(1, "x"), None, Instant::ORIGIN);
         let mut flags = Vec::new();
         while let Some(chunk) = queue.take(3) {
             flags.push((chunk.flags.is_beginning(), chunk.flags.is_ending(), chunk.ssn.get(), chunk.payload.len()));
@@ -428,9 +440,9 @@ mod tests {
     #[test]
     fn gives_back_what_was_not_sent() {
         let mut queue = SendQueue::new(StreamScheduler::FirstCome);
-        queue.push(message(0, "abc"), Instant::ORIGIN);
-        queue.push(message(7, "x"), Instant::ORIGIN);
-        queue.push(message(1, "y"), Instant::ORIGIN);
+        queue.push(message(0, "abc"), None, Instant::ORIGIN);
+        queue.push(message(7, "x"), None, Instant::ORIGIN);
+        queue.push(message(1, "y"), None, Instant::ORIGIN);
         queue.take(1);
         let refused = queue.limit_streams(2);
         assert_eq!((refused.len(), refused[0].stream), (1, 7));
@@ -445,10 +457,10 @@ mod tests {
     fn sequence_numbers_wrap() {
         let mut queue = SendQueue::new(StreamScheduler::FirstCome);
         for _ in 0..=u16::MAX {
-            queue.push(message(0, "x"), Instant::ORIGIN);
+            queue.push(message(0, "x"), None, Instant::ORIGIN);
             queue.take(1);
         }
-        queue.push(message(0, "x"), Instant::ORIGIN);
+        queue.push(message(0, "x"), None, Instant::ORIGIN);
         assert_eq!(queue.take(1).unwrap().ssn, Ssn(0));
     }
 
@@ -456,9 +468,9 @@ mod tests {
     fn what_has_waited_too_long_is_not_begun() {
         let millis = Duration::from_millis;
         let mut queue = SendQueue::new(StreamScheduler::FirstCome);
-        queue.push(message(0, "abc").with_lifetime(millis(10)), Instant::ORIGIN);
-        queue.push(message(1, "d").with_lifetime(millis(5)), Instant::ORIGIN);
-        queue.push(message(0, "e"), Instant::ORIGIN);
+        queue.push(message(0, "abc").with_lifetime(millis(10)), None, Instant::ORIGIN);
+        queue.push(message(1, "d").with_lifetime(millis(5)), None, Instant::ORIGIN);
+        queue.push(message(0, "e"), None, Instant::ORIGIN);
         assert!(queue.has_expiring());
         assert!(queue.take_expired(Instant::from_millis(9)).is_none(), "the other has to wait for its turn");
         queue.take(1);
@@ -470,15 +482,33 @@ mod tests {
         assert!(queue.take_expired(Instant::from_millis(99)).is_none() && !queue.has_expiring());
         assert_eq!(queue.bytes(), 1);
         // The message that was not sent leaves no gap in the sequence.
-        queue.push(message(1, "f"), Instant::ORIGIN);
+        queue.push(message(1, "f"), None, Instant::ORIGIN);
         assert_eq!(taken(&mut queue, 9), [(0, 1, "e".to_owned()), (1, 0, "f".to_owned())]);
+    }
+
+    #[test]
+    fn each_message_has_its_own_path() {
+        for scheduler in [StreamScheduler::FirstCome, StreamScheduler::RoundRobin] {
+            let mut queue = SendQueue::new(scheduler);
+            queue.push(message(0, "a"), None, Instant::ORIGIN);
+            queue.push(message(0, "bcd"), Some(3), Instant::ORIGIN);
+            queue.push(message(0, "ef"), None, Instant::ORIGIN);
+            queue.push(message(0, "g"), Some(0), Instant::ORIGIN);
+            let mut paths = Vec::new();
+            while queue.next_len().is_some() {
+                paths.push(queue.next_path());
+                queue.take(1);
+            }
+            assert_eq!(paths, [None, Some(3), Some(3), Some(3), None, None, Some(0)]);
+            assert_eq!(queue.next_path(), None);
+        }
     }
 
     #[test]
     fn what_is_given_back_is_what_was_not_sent() {
         let mut queue = SendQueue::new(StreamScheduler::FirstCome);
-        queue.push(message(0, "abcdef").with_ppid(7).with_context(8), Instant::ORIGIN);
-        queue.push(message(2, "x").with_no_bundle(true), Instant::ORIGIN);
+        queue.push(message(0, "abcdef").with_ppid(7).with_context(8), None, Instant::ORIGIN);
+        queue.push(message(2, "x").with_no_bundle(true), None, Instant::ORIGIN);
         assert!(queue.has_unbundled());
         queue.take(4);
         let unsent = queue.drain();

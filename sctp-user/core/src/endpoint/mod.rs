@@ -326,7 +326,11 @@ impl Endpoint {
         Ok(())
     }
 
-    /// Takes the next message that has arrived (RFC 9260 §11.1.7); `None` when there is none. It opens the receive window.
+    /// Takes the next message that has arrived (RFC 9260 §11.1.7), of whatever stream; `None` when there is none. It opens the receive
+    /// window.
+    ///
+    /// One stream's messages alone cannot be asked for: those of the others would keep their space in the one receive window that
+    /// all streams share, until the stream that is asked for has none left. Whoever reads finds the stream in the message.
     pub fn recv(&mut self, id: AssociationId) -> Option<ReceivedMessage> {
         let slot = self.table.slot_of(id)?;
         if let Some(live) = self.table.live_mut(slot) {
@@ -379,7 +383,8 @@ impl Endpoint {
         Ok(())
     }
 
-    /// Makes another of the peer's addresses the primary path (RFC 9260 §11.1.6).
+    /// Makes another of the peer's addresses the primary path (SET PRIMARY, RFC 9260 §11.1.6; for its source transport address
+    /// [`set_source`](Self::set_source)).
     ///
     /// # Errors
     /// There is no such association, or the address is not its peer's.

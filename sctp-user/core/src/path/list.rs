@@ -107,8 +107,8 @@ impl Paths {
     /// Adds 1 to the error counter of a path, which goes up to `most` (§8.2); gives the new count.
     pub(crate) fn count_error(&mut self, path: usize, most: u32) -> u32 {
         let count = &mut self.list[path].error_count;
-        *count = (*count + 1).min(most);
-        let count = *count;
+        *count = count.saturating_add(1).min(u16::try_from(most).unwrap_or(u16::MAX));
+        let count = u32::from(*count);
         self.failed = path as u8;
         self.choose();
         count
@@ -245,7 +245,7 @@ mod tests {
         let path = |(at, (state, errors)): (usize, &(PathState, u32))| {
             let address = IpAddr::from([10, at as u8, 0, 1]);
             let mut path = Path::new(address, *state, &AssociationConfig::rfc(), Instant::ORIGIN);
-            path.error_count = *errors;
+            path.error_count = *errors as u16;
             path
         };
         let mut all = of.iter().enumerate().map(path);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sctp_core::wire::ChunkType;
-use sctp_core::{AssociationConfig, CloseReason, Event, Message, SendError};
+use sctp_core::{AssociationConfig, CloseReason, Event, Message, RemoteError, SendError};
 
 use crate::sim::app::{Plan, Sizes};
 use crate::sim::world::{ABORT_REASON, World};
@@ -151,7 +151,8 @@ fn abort_tells_the_peer_why() {
     world.run_for(SECOND);
     assert_eq!(world.sides[0].reason(), Some(&CloseReason::LocalAbort));
     assert_eq!(world.sides[0].closed, Some(start));
-    let expected = CloseReason::PeerAbort { cause: Some(12), info: ABORT_REASON.into() };
+    let expected =
+        CloseReason::PeerAbort { cause: Some(RemoteError::UserInitiatedAbort { reason: ABORT_REASON.into() }) };
     assert_eq!(world.sides[1].reason(), Some(&expected));
     assert_eq!(world.sides[1].closed, Some(start + DELAY));
     let failed = told(&world, 0, |event| matches!(event, Event::SendFailed { sent: true, .. }));
@@ -172,7 +173,7 @@ fn a_lost_abort_is_made_up_for() {
     world.send(1, 0, 100);
     world.run_for(SECOND);
     assert!(
-        matches!(world.sides[1].reason(), Some(CloseReason::PeerAbort { cause: None, .. })),
+        matches!(world.sides[1].reason(), Some(CloseReason::PeerAbort { cause: None })),
         "{:?}",
         world.sides[1].phase
     );

@@ -6,7 +6,8 @@ use sctp_common::steering::Steering;
 use sctp_core::time::Instant;
 use sctp_core::wire::ChunkType;
 use sctp_core::{
-    Association, AssociationConfig, CloseReason, Connect, ConnectError, Endpoint, EndpointConfig, WorkerSteering,
+    Association, AssociationConfig, CloseReason, Connect, ConnectError, Endpoint, EndpointConfig, RemoteError,
+    WorkerSteering,
 };
 
 use crate::sim::app::Plan;
@@ -37,7 +38,7 @@ fn the_limit_of_associations_holds() {
     world.abort(0);
     let again = world.connect(1);
     world.run_for(SECOND);
-    let reason = CloseReason::PeerAbort { cause: Some(4), info: "".into() };
+    let reason = CloseReason::PeerAbort { cause: Some(RemoteError::OutOfResource) };
     assert_eq!(world.sides[again].reason(), Some(&reason));
     world.finish();
 }

@@ -289,7 +289,7 @@ fn a_restarted_server_aborts_what_it_does_not_know() {
     world.crash(SERVER);
     world.send(0, 0, 100);
     world.run_for(SECOND);
-    let reason = CloseReason::PeerAbort { cause: None, info: "".into() };
+    let reason = CloseReason::PeerAbort { cause: None };
     assert_eq!(world.sides[0].reason(), Some(&reason));
     assert!(told(&world, 0, |event| matches!(event, Event::SendFailed { sent: true, .. })).is_some());
     world.finish();

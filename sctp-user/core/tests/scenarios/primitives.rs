@@ -1,16 +1,18 @@
 //! What the user asks and is told (RFC 9260 §11).
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
 use sctp_core::wire::{Cause, Chunk, ChunkType, ErrorChunk, Shutdown};
 use sctp_core::{
-    AssociationConfig, AssociationError, AssociationState, CloseReason, Event, Message, RemoteError, SendError,
-    SendFailure,
+    AssociationConfig, AssociationError, AssociationState, CloseReason, Event, LastTsns, Message, PathState,
+    RemoteError, SendError, SendFailure,
 };
 
 use crate::forger::Forger;
 use crate::sim::app::Plan;
+use crate::sim::packet::has;
 use crate::sim::world::World;
 use crate::stage::*;
 
@@ -81,6 +83,153 @@ fn an_expired_message_makes_way_for_the_next() {
     let association = world.nodes[CLIENT].endpoint.association(id).unwrap();
     assert_eq!((association.send_buffer_used(), association.state()), (0, AssociationState::CookieWait));
     world.nodes[CLIENT].endpoint.send(world.now, id, next).unwrap();
+}
+
+/// Two hosts with two addresses each, the association established and all paths active.
+fn two_paths(name: &str, config: &AssociationConfig) -> World {
+    let plan = Plan::with_config(config.clone());
+    let mut world = multi_homed(name, 2, plan.clone(), plan);
+    establish(&mut world);
+    world.run_for(SECOND * 5);
+    assert!(endpoint_paths(&world).iter().all(|(_, state)| *state == PathState::Active));
+    world
+}
+
+fn endpoint_paths(world: &World) -> Vec<(IpAddr, PathState)> {
+    let association = world.nodes[CLIENT].endpoint.association(world.sides[0].id).unwrap();
+    association.paths().map(|path| (path.address, path.state)).collect()
+}
+
+/// Sends a message for one of the server's addresses.
+fn send_to(world: &mut World, index: Option<u8>, length: usize) {
+    let destination = index.map(|index| address(SERVER, index));
+    let message = Message { destination, ..world.ledger.compose(world.sides[0].flow, 0, false, length) };
+    world.send_message(0, message);
+}
+
+/// From where and to where the client has sent DATA since the last time.
+fn data_ways(world: &World, since: &mut usize) -> Vec<(IpAddr, IpAddr)> {
+    let packets = world.packets[*since..].iter();
+    *since = world.packets.len();
+    let data = packets.filter(|packet| packet.from == Some(CLIENT) && has(&packet.bytes, ChunkType::DATA));
+    data.map(|packet| (packet.source, packet.destination)).collect()
+}
+
+/// DESTINATION TRANSPORT ADDRESS (§11.1.5).
+#[test]
+fn a_message_goes_to_the_address_that_is_asked_for() {
+    let mut world = two_paths("message_destination", &AssociationConfig::rfc());
+    let to = |ways: Vec<(IpAddr, IpAddr)>| ways.into_iter().map(|(_, destination)| destination).collect::<Vec<_>>();
+    let mut since = world.packets.len();
+    let [first, second] = [0, 1].map(|index| address(SERVER, index));
+    for (index, expected) in [(None, first), (Some(1), second), (Some(0), first), (Some(1), second)] {
+        send_to(&mut world, index, 100);
+        world.run_for(SECOND);
+        assert_eq!(to(data_ways(&world, &mut since)), [expected], "{index:?}");
+    }
+    // All fragments of a message.
+    send_to(&mut world, Some(1), 4000);
+    send_to(&mut world, None, 100);
+    world.run_for(SECOND);
+    assert_eq!(to(data_ways(&world, &mut since)), [second, second, second, first]);
+
+    // One that is not active is not used: "Whenever possible".
+    let (now, id) = (world.now, world.sides[0].id);
+    world.nodes[CLIENT].endpoint.set_failure_threshold(now, id, second, 0).unwrap();
+    world.network.config(address(CLIENT, 1), second).cuts.push((now, now + SECOND * 100));
+    world.network.config(address(CLIENT, 0), second).cuts.push((now, now + SECOND * 100));
+    send_to(&mut world, Some(1), 100);
+    world.run_for(SECOND * 5);
+    assert_eq!(to(data_ways(&world, &mut since)), [second, first], "what was lost is sent again elsewhere");
+    assert!(endpoint_paths(&world).contains(&(second, PathState::Inactive)), "one error was enough");
+    send_to(&mut world, Some(1), 100);
+    world.run_for(SECOND);
+    assert_eq!(to(data_ways(&world, &mut since)), [first]);
+    assert_eq!(world.sides[1].received, 8);
+
+    let foreign = IpAddr::from([192, 0, 2, 1]);
+    let message = Message::new(0, "x".into()).with_destination(foreign);
+    let refused = world.nodes[CLIENT].endpoint.send(world.now, id, message);
+    assert_eq!(refused, Err(SendError::NoSuchPath(foreign)));
+    world.finish();
+}
+
+/// SET FAILURE THRESHOLD (§11.1.12): of one path, whatever that of the others.
+#[test]
+fn each_path_may_have_its_own_failure_threshold() {
+    let config = AssociationConfig {
+        heartbeat_interval: Some(SECOND),
+        path_max_retransmits: 3,
+        rto_max: SECOND,
+        ..AssociationConfig::rfc()
+    };
+    let mut world = two_paths("failure_threshold", &config);
+    let (now, id) = (world.now, world.sides[0].id);
+    let endpoint = &mut world.nodes[CLIENT].endpoint;
+    let [first, second] = [0, 1].map(|index| address(SERVER, index));
+    endpoint.set_failure_threshold(now, id, second, 1).unwrap();
+    let refused = endpoint.set_failure_threshold(now, id, second, 1001);
+    assert!(matches!(refused, Err(AssociationError::Config(error)) if error.setting == "path_max_retransmits"));
+    let foreign = IpAddr::from([192, 0, 2, 1]);
+    assert_eq!(endpoint.set_failure_threshold(now, id, foreign, 1), Err(AssociationError::NoSuchPath(foreign)));
+    isolate(&mut world);
+    let failed = |world: &World| endpoint_paths(world).iter().any(|(_, state)| *state == PathState::Inactive);
+    assert!(world.run_while(SECOND * 60, failed));
+    let paths: Vec<_> = world.nodes[CLIENT].endpoint.association(id).unwrap().paths().collect();
+    let second_path = paths.iter().find(|path| path.address == second).unwrap();
+    assert_eq!((second_path.state, second_path.error_count), (PathState::Inactive, 2));
+    let first_path = paths.iter().find(|path| path.address == first).unwrap();
+    assert_eq!(first_path.state, PathState::Active, "with {} errors", first_path.error_count);
+    world.harsh = true;
+    world.finish();
+}
+
+/// SET PRIMARY with a source transport address (§11.1.6).
+#[test]
+fn the_source_address_can_be_chosen() {
+    let mut world = two_paths("source_address", &AssociationConfig::rfc());
+    let (now, id) = (world.now, world.sides[0].id);
+    let mut since = world.packets.len();
+    let endpoint = &mut world.nodes[CLIENT].endpoint;
+    endpoint.set_primary(now, id, address(SERVER, 1)).unwrap();
+    endpoint.set_source(now, id, address(CLIENT, 0)).unwrap();
+    send_to(&mut world, None, 100);
+    send_to(&mut world, Some(0), 100);
+    world.run_for(SECOND);
+    let from = address(CLIENT, 0);
+    assert_eq!(data_ways(&world, &mut since), [(from, address(SERVER, 1)), (from, address(SERVER, 0))]);
+    let foreign = IpAddr::from([192, 0, 2, 1]);
+    let refused = world.nodes[CLIENT].endpoint.set_source(world.now, id, foreign);
+    assert_eq!(refused, Err(AssociationError::NotOurAddress(foreign)));
+    assert_eq!(world.sides[1].received, 2);
+    world.finish();
+}
+
+/// COMMUNICATION LOST (§11.2.5): last-acked and last-sent.
+#[test]
+fn the_end_tells_how_far_data_got() {
+    let mut world = established("last_tsns", &AssociationConfig::rfc());
+    let first = {
+        world.send(0, 0, 100);
+        world.send(0, 0, 100);
+        world.run_for(SECOND);
+        let packets = world.packets.iter().filter(|packet| packet.from == Some(CLIENT));
+        packets.flat_map(|packet| data(&packet.bytes)).map(|(tsn, _)| tsn).next().unwrap()
+    };
+    isolate(&mut world);
+    for _ in 0..3 {
+        world.send(0, 0, 100);
+    }
+    world.run_for(Duration::from_millis(1));
+    world.abort(0);
+    let acked = first.wrapping_add(1);
+    let lost = LastTsns { acked, sent: acked.wrapping_add(3) };
+    assert!(told(&world, 0, |event| matches!(event, Event::Closed { last_tsns, .. } if *last_tsns == lost)).is_some());
+    let failed =
+        world.sides[0].events.iter().filter(|(_, event)| matches!(event, Event::SendFailed { sent: true, .. }));
+    assert_eq!(failed.count(), 3);
+    world.harsh = true;
+    world.finish();
 }
 
 /// NO-BUNDLE (§11.1.5): with Nagle's algorithm a small message waits for what is outstanding; one that says so does not.

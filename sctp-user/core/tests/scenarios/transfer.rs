@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use sctp_core::time::Instant;
 use sctp_core::wire::{Chunk, ChunkType, Packet};
-use sctp_core::{AssociationConfig, CloseReason, Connect, Endpoint, EndpointConfig, Event};
+use sctp_core::{AssociationConfig, CloseReason, Connect, Endpoint, EndpointConfig, Event, RemoteError};
 
 use crate::sim::app::{Phase, Plan, Reading, Sizes};
 use crate::sim::network::{LinkConfig, Loss};
@@ -307,7 +307,11 @@ fn a_message_that_is_too_long_is_a_violation() {
     world.run_for(SECOND);
     let reasons = (world.sides[0].reason(), world.sides[1].reason());
     let violation = matches!(reasons.1, Some(CloseReason::ProtocolViolation { .. }));
-    assert!(violation && matches!(reasons.0, Some(CloseReason::PeerAbort { cause: Some(13), .. })), "{reasons:?}");
+    assert!(
+        violation
+            && matches!(reasons.0, Some(CloseReason::PeerAbort { cause: Some(RemoteError::ProtocolViolation { .. }) })),
+        "{reasons:?}"
+    );
     world.harsh = true;
     world.finish();
 }

@@ -76,7 +76,7 @@ fn peers_may_draw_the_same_tag() {
     assert_eq!(core::mem::take(&mut peers.told), [gone(ids[1])]);
     let mut ended = Vec::new();
     while let Some((id, event)) = peers.endpoint.poll_event() {
-        if let Event::Closed { reason: CloseReason::PeerAbort { .. } } = event {
+        if let Event::Closed { reason: CloseReason::PeerAbort { .. }, .. } = event {
             ended.push(id);
         }
     }

@@ -1,6 +1,7 @@
 //! Applications: what they do with their side of an association, and what they were told.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use sctp_core::time::Instant;
@@ -22,6 +23,8 @@ pub(crate) struct Plan {
     pub(crate) streams: u16,
     pub(crate) unordered: f64,
     pub(crate) immediate: f64,
+    /// Whether some of its messages are for a certain address of the peer.
+    pub(crate) addressed: bool,
     pub(crate) burst: u32,
     pub(crate) pause: Duration,
     /// Whether it sends before the association is up.
@@ -122,6 +125,7 @@ impl Plan {
             streams: 1,
             unordered: 0.0,
             immediate: 0.0,
+            addressed: false,
             burst: 1,
             pause: Duration::ZERO,
             early: false,
@@ -258,7 +262,7 @@ impl World {
                 Ok(())
             }
             Event::SendFailed { context, stream, sent, .. } => self.ledger.failed(context, stream, sent),
-            Event::Closed { reason } => {
+            Event::Closed { reason, .. } => {
                 side.closed = Some(now);
                 side.finished = true;
                 side.blocked = None;
@@ -310,7 +314,9 @@ impl World {
                     let unordered = side.random.chance(side.plan.unordered);
                     let length = side.plan.sizes.draw(&mut side.random);
                     let immediate = side.random.chance(side.plan.immediate);
-                    Message { immediate, ..self.ledger.compose(side.flow, stream, unordered, length) }
+                    let message = self.ledger.compose(side.flow, stream, unordered, length);
+                    let destination = self.chosen(index, message.ppid);
+                    Message { immediate, destination, ..message }
                 }
                 None => break,
             };
@@ -326,6 +332,17 @@ impl World {
             self.schedule(self.now + after, Deed::End(index));
         }
         Ok(())
+    }
+
+    /// Which of the peer's addresses a message is for. (Nothing is drawn for it, so that seeds keep their meaning.)
+    fn chosen(&self, index: usize, number: u32) -> Option<IpAddr> {
+        let side = &self.sides[index];
+        if !side.plan.addressed || number.is_multiple_of(3) {
+            return None;
+        }
+        let paths: Vec<IpAddr> =
+            self.nodes[side.node].endpoint.association(side.id)?.paths().map(|p| p.address).collect();
+        paths.get(number as usize / 3 % paths.len()).copied()
     }
 
     /// Gives a message to the endpoint; says whether it was taken.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sctp_core::CloseReason;
+use sctp_core::{CloseReason, RemoteError};
 
 use super::app::{Phase, Reading, Side};
 use super::ledger::FlowEnd;
@@ -93,8 +93,9 @@ fn agree(ours: &CloseReason, theirs: &CloseReason) -> bool {
     match (ours, theirs) {
         (CloseReason::Shutdown, CloseReason::Shutdown) => true,
         // With its reason; or without, when the ABORT was lost and only a later packet met silence's answer.
-        (CloseReason::LocalAbort, CloseReason::PeerAbort { cause, info }) => match cause {
-            Some(cause) => *cause == 12 && info == ABORT_REASON,
+        (CloseReason::LocalAbort, CloseReason::PeerAbort { cause }) => match cause {
+            Some(RemoteError::UserInitiatedAbort { reason }) => reason == ABORT_REASON,
+            Some(_) => false,
             None => true,
         },
         (CloseReason::LocalAbort, CloseReason::LocalAbort) => true,

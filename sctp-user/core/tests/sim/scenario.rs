@@ -260,6 +260,7 @@ fn plan(random: &mut Random, profile: &AssociationConfig, mood: &Mood) -> Plan {
         streams: random.within(1..=20) as u16,
         unordered: if random.chance(0.3) { random.fraction() } else { 0.0 },
         immediate: if random.chance(0.2) { random.fraction() } else { 0.0 },
+        addressed: messages % 3 == 1,
         burst: random.within(1..=20) as u32,
         pause: if random.chance(0.3) { Duration::ZERO } else { random.millis(0..=500) },
         early: random.chance(0.3),

@@ -69,7 +69,7 @@ impl Tally {
         }
         for (_, event) in world.sides.iter().flat_map(|side| &side.events) {
             let name = match event {
-                sctp_core::Event::Closed { reason } => format!("Closed by {}", variant(reason)),
+                sctp_core::Event::Closed { reason, .. } => format!("Closed by {}", variant(reason)),
                 event => variant(event),
             };
             self.count(name, 1);

@@ -141,7 +141,7 @@ mod tests {
         let restarted = Notification::Restarted { outbound_streams: 3, inbound_streams: 4 };
         let event = NoticedEvent::from_notification(restarted).unwrap();
         assert_eq!(serde_json::to_value(event).unwrap()["event"], "restarted");
-        assert_eq!(NoticedEvent::from_notification(Notification::Closed { reason: None }), None);
+        assert_eq!(NoticedEvent::from_notification(Notification::Closed { reason: None, last_tsns: None }), None);
         assert_eq!(hyphenated("PotentiallyFailed"), "potentially-failed");
     }
 }

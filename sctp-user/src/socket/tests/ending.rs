@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::net::Net;
 use super::*;
 use crate::telemetry::snapshot;
-use crate::{AcceptError, CloseError, CloseReason, ConnectError, RecvError, SendError};
+use crate::{AcceptError, CloseError, CloseReason, ConnectError, RecvError, RemoteError, SendError};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_client_closes() {
@@ -114,8 +114,8 @@ async fn an_abort_tells_the_peer_why() {
     say(&pair.connected, &pair.accepted, "hello").await;
     pair.connected.abort("no more money");
     let reason = within(pair.accepted.closed()).await.unwrap();
-    let CloseReason::PeerAbort { cause, info } = reason.clone() else { panic!("{reason:?}") };
-    assert_eq!((cause, &info[..]), (Some(12), &b"no more money"[..]));
+    let cause = RemoteError::UserInitiatedAbort { reason: "no more money".into() };
+    assert_eq!(reason, CloseReason::PeerAbort { cause: Some(cause) });
     assert_eq!(within(pair.accepted.recv()).await, Err(RecvError::Lost(reason.clone())));
     assert_eq!(within(pair.accepted.close()).await, Err(CloseError::Lost(reason)));
     assert_eq!(within(pair.connected.closed()).await, Some(CloseReason::LocalAbort));

@@ -4,6 +4,7 @@ mod ending;
 mod limits;
 mod messages;
 mod net;
+mod primitives;
 mod setup;
 mod sight;
 mod steering;

@@ -48,10 +48,14 @@ impl Net {
 
     /// A stack that is yet to be built.
     pub(super) fn builder(&self, address: &str, steering: Steering) -> StackBuilder {
-        let address: IpAddr = address.parse().unwrap();
-        let host = HostConfig { addresses: vec![address], steering, capture: None };
+        self.multi_homed(&[address.parse().unwrap()], steering)
+    }
+
+    /// The same with several addresses.
+    pub(super) fn multi_homed(&self, addresses: &[IpAddr], steering: Steering) -> StackBuilder {
+        let host = HostConfig { addresses: addresses.to_vec(), steering, capture: None };
         let links = self.network.attach_host(&host).unwrap();
-        let builder = Stack::builder().local_address(address);
+        let builder = addresses.iter().fold(Stack::builder(), |builder, address| builder.local_address(*address));
         links.into_iter().fold(builder, StackBuilder::link)
     }
 

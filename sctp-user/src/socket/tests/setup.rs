@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::net::Net;
 use super::*;
-use crate::{CloseReason, ConnectError, ListenError, Profile};
+use crate::{CloseReason, ConnectError, ListenError, Profile, RemoteError};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn both_ends_know_who_they_are() {
@@ -120,8 +120,8 @@ async fn a_full_accept_queue_turns_associations_away() {
         Err(ConnectError::Failed(reason)) => reason,
         Err(error) => panic!("{error}"),
     };
-    let CloseReason::PeerAbort { info, .. } = reason else { panic!("{reason:?}") };
-    assert_eq!(&info[..], b"too many associations wait to be accepted");
+    let CloseReason::PeerAbort { cause: Some(cause) } = reason else { panic!("{reason:?}") };
+    assert_eq!(cause, RemoteError::UserInitiatedAbort { reason: "too many associations wait to be accepted".into() });
     assert_eq!(listener.refused(), 1);
     for attempt in &waiting {
         let accepted = within(listener.accept()).await.unwrap();

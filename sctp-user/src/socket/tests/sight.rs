@@ -23,8 +23,10 @@ async fn notifications_end_with_the_association() {
     say(&pair.accepted, &pair.connected, "hello").await;
     within(pair.connected.close()).await.unwrap();
     let all: Vec<Notification> = within(second.collect()).await;
-    let closed = Notification::Closed { reason: Some(CloseReason::Shutdown) };
-    assert_eq!(all.last(), Some(&closed));
+    let Some(Notification::Closed { reason: Some(CloseReason::Shutdown), last_tsns: Some(last) }) = all.last() else {
+        panic!("{all:?}")
+    };
+    assert_eq!(last.acked, last.sent, "what was sent has been acknowledged");
     assert!(all.contains(&Notification::PeerShutdown), "{all:?}");
     assert!(all.contains(&Notification::SenderDry), "{all:?}");
     // Every subscriber gets everything.
@@ -90,6 +92,7 @@ async fn a_picture_shows_the_association() {
     assert_eq!(association.state, "ESTABLISHED");
     assert_eq!((association.local_port, association.peer_port), (PORT, pair.connected.local_port()));
     assert_eq!(association.counters["messages_received"], 10);
+    assert_eq!((association.counters["ecn_marks"], association.counters["ecn_reductions"]), (0, 0));
     assert_eq!(association.paths.len(), 1);
     let path = &association.paths[0];
     assert_eq!((path.state.as_str(), path.primary), ("active", true));

@@ -115,7 +115,7 @@ fn the_end_comes_after_the_messages() {
     let channel = channel();
     channel.deliver(received(1));
     channel.delivered(Channel::charge(1));
-    channel.end(Ended::Closed(sctp_core::CloseReason::Shutdown));
+    channel.end(Ended::Closed(sctp_core::CloseReason::Shutdown), None);
     assert!(channel.try_recv().unwrap().is_some());
     assert_eq!(channel.try_recv().unwrap_err(), &Ended::Closed(sctp_core::CloseReason::Shutdown));
     assert!(matches!(channel.try_send(message(1)), Err(Refused::Closed)));
@@ -128,7 +128,7 @@ fn what_was_not_sent_at_the_end_is_reported() {
     for context in [8, 9] {
         channel.try_send(message(1).with_context(context)).unwrap();
     }
-    channel.end(Ended::Stopped("why".to_owned()));
+    channel.end(Ended::Stopped("why".to_owned()), None);
     assert_eq!(channel.unsent(), 2);
     for expected in [8, 9] {
         let failed = Notification::SendFailed {
@@ -141,7 +141,7 @@ fn what_was_not_sent_at_the_end_is_reported() {
         };
         assert_eq!(subscription.next(), Ok(Some(failed)));
     }
-    assert_eq!(subscription.next(), Ok(Some(Notification::Closed { reason: None })));
+    assert_eq!(subscription.next(), Ok(Some(Notification::Closed { reason: None, last_tsns: None })));
     assert_eq!(subscription.next(), Err(()));
 }
 

@@ -85,9 +85,13 @@ impl<L: Link> Worker<L> {
                 Err(error) => {
                     released += charge;
                     tracing::debug!(%id, %error, "a message was not taken");
-                    // A restart may have left fewer streams.
+                    // A restart may have left fewer streams, or addresses.
                     let message = Message::new(stream, Bytes::new()).with_context(context);
-                    entry.channel.refuse(message, SendFailure::NoSuchStream);
+                    let reason = match error {
+                        SendError::NoSuchPath(_) => SendFailure::NoSuchPath,
+                        _ => SendFailure::NoSuchStream,
+                    };
+                    entry.channel.refuse(message, reason);
                 }
             }
         }

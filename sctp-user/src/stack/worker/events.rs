@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use sctp_core::time::Instant;
-use sctp_core::{AssociationId, Event, SendFailure};
+use sctp_core::{AssociationId, Event, LastTsns, SendFailure};
 
 use super::Worker;
 use crate::datapath::Link;
@@ -57,7 +57,7 @@ impl<L: Link> Worker<L> {
                 entry.peer_waits = true;
                 self.serve(now, id);
             }
-            Event::Closed { reason } => self.close(id, Ended::Closed(reason)),
+            Event::Closed { reason, last_tsns } => self.close(id, Ended::Closed(reason), last_tsns),
             _ => {}
         }
     }
@@ -97,7 +97,7 @@ impl<L: Link> Worker<L> {
     }
 
     /// An association has ended: its reader gets what had arrived, then the end.
-    pub(super) fn close(&mut self, id: AssociationId, ended: Ended) {
+    pub(super) fn close(&mut self, id: AssociationId, ended: Ended, last_tsns: LastTsns) {
         let Some(entry) = self.table.remove(id) else { return };
         let discard = entry.channel.requests().discard();
         // What is left is bounded by the receive buffer; the window need not be kept any more.
@@ -113,6 +113,6 @@ impl<L: Link> Worker<L> {
         if let Some(message) = entry.pending {
             entry.channel.refuse(message, SendFailure::Closed);
         }
-        entry.channel.end(ended);
+        entry.channel.end(ended, Some(last_tsns));
     }
 }
