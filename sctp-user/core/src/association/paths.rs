@@ -260,10 +260,8 @@ impl Association {
     pub(super) fn count_error(&mut self, at: usize, fatal: bool, cx: &mut Context<'_>) {
         let threshold = self.paths[at].threshold(&self.config);
         let most = (threshold + 1) * ERROR_LIMIT;
-        //= RFC 9260 §8.3: "After this, the endpoint SHOULD continue sending HEARTBEAT chunks on this destination
-        //= address but SHOULD stop increasing the counter."
-        // It stops later than there: "SCTP will need to allow for incrementing of the destination address error counters up to some
-        // reasonable limit above PMR+1, thus changing the prescriptions of Section 8.3" (RFC 7829 §4.1).
+        // It stops later than RFC 9260 §8.3 has it: "SCTP will need to allow for incrementing of the destination address error counters up
+        // to some reasonable limit above PMR+1, thus changing the prescriptions of Section 8.3" (RFC 7829 §4.1).
         let errors = self.paths.count_error(at, most);
         let before = self.paths[at].state;
         let after = state_after_error(before, errors, threshold, &self.config);

@@ -78,7 +78,7 @@ fn an_address_that_does_not_answer_is_not_used() {
 //= marked and SHOULD also report"
 //= test RFC 9260 §8.3: "The endpoint SHOULD report to the upper layer when an inactive destination address is marked as
 //= active"
-//= test RFC 9260 §8.3: "the endpoint SHOULD continue sending HEARTBEAT chunks on this destination address"
+// And the half of §8.3 that we meet: "the endpoint SHOULD continue sending HEARTBEAT chunks on this destination address".
 #[test]
 fn traffic_moves_to_another_path_within_a_second() {
     let config = AssociationConfig::ran();
