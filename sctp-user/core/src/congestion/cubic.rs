@@ -10,7 +10,22 @@
 //! slower than what NewReno would do, which is so on short paths, the window follows an estimate of NewReno instead (W_est).
 //!
 //! Everything is in integers, so that the same SACKs give the same windows on every machine: bytes and milliseconds, and the
-//! remainder of a division is kept for the next. A segment is PMDCS.
+//! remainder of a division is kept for the next. A segment is PMDCS, a "new ACK" a SACK that newly acknowledges something.
+//!
+//! Section by section of RFC 9438:
+//!
+//! | § | | |
+//! |---|---|---|
+//! | 4.1 | constants, variables | as there; sizes in bytes |
+//! | 4.2 | W_cubic, K, target | as there: cwnd ≤ target ≤ 1.5 cwnd; t leaves out what is application-limited |
+//! | 4.3 | Reno-friendly region | as there, with bytes acknowledged for segments_acked; α is 9/17, and 1 from cwnd_prior on. A window that is above W_est already, because it aims a round trip ahead, is not lowered to it |
+//! | 4.4, 4.5 | concave, convex | as there, (target − cwnd) / cwnd for each segment acknowledged |
+//! | 4.6 | decrease | β = 0.7 of cwnd, not of what is in flight; so the window does not grow while it is not in full use, as is required then. **Not followed:** the floor is 4 PMDCS (RFC 9260 §7.2.3) instead of 2 segments, and 1 on ECN: that document rules for SCTP, and fewer packets make no three miss indications |
+//! | 4.7 | fast convergence | as there, always on: who else is on the path is not known |
+//! | 4.8 | timeout | as there; cwnd is 1 PMDCS (RFC 9260 §7.2.3), W_max, K and W_est begin anew with congestion avoidance |
+//! | 4.9 | spurious events | **not followed** (all of it is MAY): a SACK does not say which transmission of a chunk it acknowledges |
+//! | 4.10 | slow start | that of RFC 9260 §7.2.1. **Not followed:** HyStart++ (SHOULD) decides by eight round-trip samples in a round, of which SCTP takes one (RFC 9260 §6.3.1 C4). Left without a loss, by idle decay say, it begins the function at its inflection |
+//! | 5.8 | application-limited | as there |
 
 use super::{Acknowledged, Controller, MAX_WINDOW, SLOW_START_PACKETS, initial_window};
 use crate::time::Instant;
@@ -112,7 +127,10 @@ impl Cubic {
             Some(epoch) => epoch,
             None => self.begin(now),
         };
-        self.after_timeout = false;
+        if core::mem::take(&mut self.after_timeout) {
+            // W_max for the next congestion event, too (§4.8): what was before the timeout tells nothing of fast convergence.
+            self.max = Some(epoch.max);
+        }
         if let Some(since) = epoch.unused_since.take() {
             // t does not include the time in which the application, not the window, was the limit (RFC 9438 §5.8).
             epoch.start += now - since;

@@ -136,6 +136,78 @@ fn after_a_timeout_the_function_begins_at_its_inflection() {
     assert_eq!((epoch.k, epoch.max), (0, 701 * CHUNK));
 }
 
+/// RFC 9438 §4.8: W_max is where congestion avoidance began after the timeout, not where the window was before it: what is lost
+/// next above that is no sign of fast convergence (§4.7).
+#[test]
+fn a_timeout_forgets_the_plateau() {
+    let mut cubic = Cubic::new(CHUNK, true);
+    cubic.window = 1000 * CHUNK;
+    cubic.on_timeout();
+    cubic.window = 701 * CHUNK;
+    cubic.on_acknowledged(used(CHUNK, Instant::from_millis(1)));
+    cubic.window = 800 * CHUNK;
+    cubic.on_congestion();
+    assert_eq!(cubic.max, Some(800 * CHUNK));
+    // A loss in slow start, before congestion avoidance has begun, is judged by what was before.
+    cubic.on_timeout();
+    cubic.window = 400 * CHUNK;
+    cubic.on_congestion();
+    assert_eq!(cubic.max, Some(340 * CHUNK));
+}
+
+/// RFC 9438 §4.2: target is at most 1.5 times the window, and at least the window.
+#[test]
+fn the_target_is_bounded() {
+    let start = Instant::from_millis(1000);
+    // An hour beyond K the function is far above: a round trip brings half as much again, and no more.
+    let mut cubic = avoiding(700, 701);
+    cubic.on_acknowledged(used(CHUNK, start));
+    let late = start + Duration::from_secs(3600);
+    let before = cubic.window;
+    cubic.on_acknowledged(used(before, late));
+    assert_eq!(cubic.window, before + before / 2);
+    // Where the function lies below the window, the window stays.
+    let mut cubic = avoiding(700, 1000);
+    cubic.on_acknowledged(used(CHUNK, start));
+    cubic.window = 990 * CHUNK;
+    cubic.on_acknowledged(used(100 * CHUNK, start + RTT));
+    assert_eq!(cubic.window, 990 * CHUNK);
+}
+
+/// RFC 9438 §4.3: α is 1 "once W_est has grown to reach" cwnd_prior, which fast convergence does not lower as it does W_max.
+#[test]
+fn newreno_is_estimated_from_the_window_before_the_decrease() {
+    let mut cubic = Cubic::new(CHUNK, true);
+    cubic.window = 1000 * CHUNK;
+    cubic.on_congestion();
+    cubic.window = 20 * CHUNK;
+    cubic.on_congestion();
+    assert_eq!((cubic.max, cubic.prior), (Some(17 * CHUNK), 20 * CHUNK));
+    cubic.threshold = cubic.window - 1;
+    let growth = |cubic: &mut Cubic, estimate: u32| {
+        cubic.on_acknowledged(used(0, Instant::from_millis(1)));
+        let epoch = cubic.epoch.as_mut().unwrap();
+        epoch.estimate = u64::from(estimate) * EST_SCALE;
+        let window = cubic.window;
+        cubic.on_acknowledged(used(window, Instant::from_millis(1)));
+        cubic.epoch.unwrap().estimate / EST_SCALE - u64::from(estimate)
+    };
+    assert_eq!(growth(&mut cubic, 18 * CHUNK), u64::from(CHUNK) * 9 / 17, "above W_max, below cwnd_prior");
+    assert_eq!(growth(&mut cubic, 20 * CHUNK), u64::from(CHUNK), "from cwnd_prior on");
+}
+
+/// RFC 9438 §4.10: slow start that ends without a loss leads into the convex half, as fast as NewReno at least.
+#[test]
+fn slow_start_can_end_without_a_loss() {
+    let mut cubic = Cubic::new(CHUNK, true);
+    cubic.window = 100 * CHUNK;
+    cubic.threshold = 99 * CHUNK;
+    cubic.on_acknowledged(used(CHUNK, Instant::from_millis(1)));
+    let epoch = cubic.epoch.unwrap();
+    assert_eq!((epoch.k, epoch.max), (0, 100 * CHUNK));
+    assert_eq!(epoch.estimate / EST_SCALE, u64::from(100 * CHUNK + CHUNK / 100), "alpha is 1");
+}
+
 /// RFC 9438 §5.8: time in which the application had not enough to send does not count.
 #[test]
 fn unused_time_does_not_let_the_window_jump() {
