@@ -22,6 +22,8 @@ pub(crate) enum Timer {
     Heartbeat(usize),
     /// When DATA that waits for its turn by pacing may go on this path.
     Pacing(usize),
+    /// When to give back memory that traffic has left behind; without heartbeats only, which do it otherwise.
+    Release,
     /// When to probe the PMTU of this path, or to count the last probe as lost (RFC 8899 §5.1.1).
     PathMtu(usize),
 }

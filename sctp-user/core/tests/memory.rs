@@ -8,8 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use sctp_core::time::Instant;
 use sctp_core::{
-    AssociationId, ChecksumState, Connect, Datagram, Endpoint, EndpointConfig, Event, ListenConfig, Message,
-    SharedPayload,
+    AssociationConfig, AssociationId, ChecksumState, Connect, Datagram, Endpoint, EndpointConfig, Event, ListenConfig,
+    Message, SharedPayload,
 };
 
 /// The system's allocator, with a count of the bytes that are in use.
@@ -45,10 +45,11 @@ struct Pair {
     ids: [Vec<AssociationId>; 2],
     received: usize,
     buffer: Box<[u8; 1480]>,
+    config: AssociationConfig,
 }
 
 impl Pair {
-    fn new() -> Pair {
+    fn new(heartbeats: bool) -> Pair {
         let addresses: [IpAddr; 2] = [[10, 0, 0, 1].into(), [10, 0, 0, 2].into()];
         let endpoints = addresses.map(|address| {
             let config = EndpointConfig { addresses: vec![address], ..EndpointConfig::default() };
@@ -61,8 +62,11 @@ impl Pair {
             ids: [Vec::new(), Vec::new()],
             received: 0,
             buffer: Box::new([0; 1480]),
+            config: AssociationConfig::default(),
         };
-        pair.endpoints[1].listen(7, ListenConfig::default()).unwrap();
+        pair.config.heartbeat_interval = pair.config.heartbeat_interval.filter(|_| heartbeats);
+        let listen = ListenConfig { association: pair.config.clone(), ..ListenConfig::default() };
+        pair.endpoints[1].listen(7, listen).unwrap();
         pair
     }
 
@@ -145,10 +149,20 @@ impl Pair {
 /// One test, so that nothing else allocates meanwhile.
 #[test]
 fn an_idle_association_costs_little_also_after_traffic() {
-    let mut pair = Pair::new();
+    for heartbeats in [true, false] {
+        measure(heartbeats);
+    }
+}
+
+/// Without heartbeats nothing is ever due of an idle association, but what gives memory back.
+fn measure(heartbeats: bool) {
+    let mut pair = Pair::new(heartbeats);
     let empty = IN_USE.load(Ordering::Relaxed);
     for _ in 0..ASSOCIATIONS {
-        let id = pair.endpoints[0].connect(pair.now, Connect::new(pair.addresses[1], 7)).unwrap();
+        let id = {
+            let connect = Connect { config: pair.config.clone(), ..Connect::new(pair.addresses[1], 7) };
+            pair.endpoints[0].connect(pair.now, connect).unwrap()
+        };
         pair.ids[0].push(id);
         pair.settle();
     }
@@ -172,5 +186,7 @@ fn an_idle_association_costs_little_also_after_traffic() {
     assert!(busy > 2 * idle, "the traffic did not take more than an idle association has: {busy} bytes");
     // What a few streams need, and what the allocator rounds up.
     assert!(after <= idle + 256, "{after} bytes after traffic, {idle} before it");
+    let due = pair.endpoints.iter_mut().filter_map(Endpoint::poll_timeout).count();
+    assert_eq!(due, if heartbeats { 2 } else { 0 }, "the clock runs for heartbeats alone");
     drop(pair);
 }

@@ -99,6 +99,7 @@ impl Association {
             receiver: Receiver::new(Tsn(0), &config),
             control: VecDeque::new(),
             farewell: None,
+            release_at: None,
             stats: AssociationStats::default(),
             config,
         }

@@ -121,6 +121,8 @@ pub struct Association {
     control: VecDeque<QueuedControl>,
     /// What is still to be said in a packet of its own: ABORT, SHUTDOWN COMPLETE, mostly after the end.
     farewell: Option<Box<Answer>>,
+    /// When to give back what queues have grown to, if no heartbeat does.
+    release_at: Option<Instant>,
     stats: AssociationStats,
 }
 
@@ -221,6 +223,11 @@ impl Association {
     /// Other settings from now on.
     pub(crate) fn set_config(&mut self, config: Arc<AssociationConfig>) {
         self.config = config;
+    }
+
+    /// Whether queues have space.
+    fn holds_memory(&self) -> bool {
+        self.sender.outstanding.holds_memory() || self.sender.queue.holds_memory() || self.receiver.holds_memory()
     }
 
     /// Gives memory back that traffic has left behind. For an association that is idle.

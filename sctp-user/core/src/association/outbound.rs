@@ -507,6 +507,7 @@ impl Association {
             pacer.timer = Some(pacer.earliest());
         }
         self.sender.burst = 0;
+        self.release_later(now);
         if !self.may_sack() {
             self.receiver.sack.due = false;
         }

@@ -251,6 +251,11 @@ impl Receiver {
         core::mem::take(&mut self.ready)
     }
 
+    /// Whether it has space for messages or fragments.
+    pub(crate) fn holds_memory(&self) -> bool {
+        self.ready.capacity() > 0 || self.reassembly.holds_memory()
+    }
+
     /// Gives back memory that nothing is in.
     pub(crate) fn shrink(&mut self) {
         self.tracker.shrink();

@@ -1,12 +1,19 @@
 //! When an association must be looked at, and what each timer does when it expires.
 
+use core::time::Duration;
+
 use super::sender::WindowProbe;
 use super::state::State;
 use super::{Association, Context, Control};
 use crate::CloseReason;
 use crate::congestion::Controller;
+use crate::path::Path;
 use crate::time::Instant;
 use crate::timers::Timer;
+
+/// How long queues keep the space that they have grown to, without heartbeats: while there is traffic, it is given back and taken anew
+/// once in that time.
+const RELEASE_AFTER: Duration = Duration::from_secs(10);
 
 impl Association {
     /// When the earliest timer expires.
@@ -21,7 +28,7 @@ impl Association {
             let pacing = path.pacer.as_ref().and_then(|pacer| pacer.timer);
             [path.t3, path.heartbeat.timer, pacing, path.pmtu.timer()]
         });
-        [state, self.receiver.sack.timer].into_iter().chain(paths).flatten().min()
+        [state, self.receiver.sack.timer, self.release_at].into_iter().chain(paths).flatten().min()
     }
 
     /// Does what is due.
@@ -39,6 +46,10 @@ impl Association {
                     // A path has been idle for long, and often all of them.
                     self.release_memory();
                     self.heartbeat_expired(path, cx);
+                }
+                Timer::Release => {
+                    self.release_at = None;
+                    self.release_memory();
                 }
                 Timer::Pacing(path) => self.pacing_expired(path),
                 Timer::PathMtu(path) => self.path_mtu_expired(path, cx),
@@ -66,6 +77,9 @@ impl Association {
         if due(self.receiver.sack.timer) {
             return Some(Timer::Sack);
         }
+        if due(self.release_at) {
+            return Some(Timer::Release);
+        }
         self.paths.iter().enumerate().find_map(|(at, path)| {
             if due(path.t3) {
                 return Some(Timer::T3Rtx(at));
@@ -78,6 +92,14 @@ impl Association {
             }
             due(path.pmtu.timer()).then_some(Timer::PathMtu(at))
         })
+    }
+
+    /// Sees to it that what traffic leaves behind is given back, though no HEARTBEAT will be due.
+    pub(super) fn release_later(&mut self, now: Instant) {
+        let idle_timer = |path: &Path| path.heartbeat.timer.is_some();
+        if self.release_at.is_none() && self.holds_memory() && !self.paths.iter().any(idle_timer) {
+            self.release_at = Some(now + RELEASE_AFTER);
+        }
     }
 
     /// T3-rtx (§6.3.3).

@@ -286,6 +286,11 @@ impl Outstanding {
         Ok(outcome)
     }
 
+    /// Whether it has space for chunks.
+    pub(crate) fn holds_memory(&self) -> bool {
+        self.chunks.capacity() > 0
+    }
+
     /// Gives back memory that nothing is in.
     pub(crate) fn shrink(&mut self) {
         self.chunks.shrink_to_fit();

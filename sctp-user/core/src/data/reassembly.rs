@@ -133,6 +133,11 @@ impl Reassembly {
         Ok(if part.has_beginning && part.has_ending { self.complete(at) } else { None })
     }
 
+    /// Whether it has space for fragments.
+    pub(crate) fn holds_memory(&self) -> bool {
+        self.parts.capacity() + self.spare.capacity() > 0
+    }
+
     /// Gives back memory that nothing is in.
     pub(crate) fn shrink(&mut self) {
         self.parts.shrink_to_fit();

@@ -330,6 +330,14 @@ impl SendQueue {
         unsent
     }
 
+    /// Whether it has space for messages.
+    pub(crate) fn holds_memory(&self) -> bool {
+        match &self.waiting {
+            Waiting::FirstCome(messages) => messages.capacity() > 0,
+            Waiting::RoundRobin(robin) => !robin.streams.is_empty(),
+        }
+    }
+
     /// Gives back memory that nothing is in.
     pub(crate) fn shrink(&mut self) {
         match &mut self.waiting {
