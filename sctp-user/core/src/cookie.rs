@@ -245,6 +245,26 @@ mod tests {
         }
     }
 
+    /// Whoever reads a cookie learns nothing of the key: but for the MAC it is the same under any key, and made of what the peer has
+    /// been told or has said.
+    //= test RFC 9260 §5.1.3: "it MUST NOT contain information that is not being envisioned to be shared"
+    //= test RFC 9260 §5.1.3: "An implementation SHOULD make the cookie as small as possible"
+    //= test RFC 9260 §3.3.11: "An implementation SHOULD make the cookie as small as possible"
+    #[test]
+    fn a_cookie_tells_nothing_of_the_secret() {
+        let secret = [0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210];
+        let other = CookieJar::new(CookieSecret::new(secret), Duration::from_secs(600));
+        let (one, other) = (jar().seal(&cookie()), other.seal(&cookie()));
+        let at = one.len() - MAC_LENGTH;
+        assert_eq!(one[..at], other[..at]);
+        assert_ne!(one[at..], other[at..]);
+        for word in secret {
+            assert!(!other.windows(8).any(|bytes| bytes == word.to_be_bytes() || bytes == word.to_le_bytes()));
+        }
+        // Fixed fields, 16 bytes for each address, the MAC: no more.
+        assert_eq!(at, FIXED_LENGTH + 2 * ADDRESS_LENGTH);
+    }
+
     #[test]
     fn the_secret_is_all_that_jars_share() {
         let sealed = jar().seal(&cookie());

@@ -405,3 +405,6 @@ impl Endpoint {
         addresses.into_iter().find_map(|address| self.table.find_peer(address, peer_port, local_port))
     }
 }
+
+#[cfg(test)]
+mod tests;

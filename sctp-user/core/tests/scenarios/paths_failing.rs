@@ -386,6 +386,40 @@ fn another_source_address_is_tried() {
     world.finish();
 }
 
+/// The same with three addresses of ours and two of the peer's, of whose six pairs only one works, and another one after a while. They
+/// are found, both times, and nothing is lost.
+#[test]
+fn source_addresses_take_turns_until_one_works() {
+    let plan = chatter(AssociationConfig { association_max_retransmits: 100, ..AssociationConfig::ran() }, 1000);
+    let mut world =
+        World::new(1, "source_rotation", "cargo test -p sctp-core --test scenarios source_addresses_take_turns");
+    world.node(&[address(CLIENT, 0), address(CLIENT, 1), address(CLIENT, 2)]);
+    world.node(&[address(SERVER, 0), address(SERVER, 1)]);
+    world.mesh(CLIENT, SERVER, &LinkConfig::with_delay(DELAY));
+    world.converse(conversation(plan.clone(), plan));
+    establish(&mut world);
+    world.run_for(SECOND * 2);
+    for (client, server) in [(2, 1), (1, 0)] {
+        let begin = world.now;
+        let works = [address(CLIENT, client), address(SERVER, server)];
+        for (source, destination, link) in world.network.configs() {
+            link.cuts.clear();
+            if !(works.contains(&source) && works.contains(&destination)) {
+                link.cuts.push((begin, Instant::FAR_FUTURE));
+            }
+        }
+        let received = |world: &World| world.sides.iter().map(|side| side.received).min().unwrap();
+        let before = received(&world);
+        assert!(world.run_while(SECOND * 60, |world| received(world) >= before + 100), "a pair that works is found");
+        let tried: std::collections::BTreeSet<_> = sources(&world, begin).into_iter().collect();
+        assert!(tried.len() > 1, "{tried:?}");
+        assert_eq!(sources(&world, world.now - SECOND / 10), [works[0]]);
+    }
+    assert!(world.run_while(SECOND * 120, |world| world.sides.iter().all(|side| side.received == 1000)));
+    assert!(world.sides.iter().all(|side| side.phase == Phase::Open));
+    world.finish();
+}
+
 /// An address is taken from the host: what goes on is sent from another that the peer knows.
 #[test]
 fn an_address_that_has_gone_is_not_used() {

@@ -296,6 +296,7 @@ fn a_shutdown_takes_back_no_gap_ack_block() {
 //= test RFC 9260 §6: "A SACK chunk received in any other state SHOULD be discarded."
 //= test RFC 9260 §4: "In the SHUTDOWN-RECEIVED state, the endpoint MUST NOT accept any new send requests from its SCTP
 //= user."
+//= test RFC 9260 §9.2: "the SHUTDOWN chunk receiver MUST NOT accept new data from its SCTP user"
 #[test]
 fn data_and_sacks_count_in_the_states_that_are_for_them() {
     use AssociationState::{Established, ShutdownAckSent, ShutdownPending, ShutdownReceived, ShutdownSent};

@@ -217,6 +217,13 @@ impl Observer {
         }
     }
 
+    /// The endpoint's clock was set back: what is due by it comes so much later.
+    pub(crate) fn set_back(&mut self, tags: Tags, by: Duration) {
+        if let Some(direction) = self.directions.get_mut(&(tags.local, tags.peer)) {
+            direction.due = direction.due.map(|due| due + by);
+        }
+    }
+
     /// Bytes that the endpoint with these tags has sent and, as far as it can know, the peer has not got.
     pub(crate) fn outstanding(&self, tags: Tags) -> u64 {
         self.directions.get(&(tags.peer, tags.local)).map_or(0, |direction| direction.outstanding)

@@ -30,6 +30,10 @@ struct Mood {
     /// Links carry less than their ends think.
     narrows: bool,
     injections: bool,
+    /// Clocks are set back by a little.
+    steps_back: bool,
+    /// ICMP is forged by those who know tags, or do not.
+    forged_icmp: bool,
 }
 
 impl Mood {
@@ -86,6 +90,8 @@ pub(crate) fn build(seed: u64, profile: Option<Profile>) -> World {
     let forced = profile.map(|profile| format!(" SCTP_SIM_PROFILE={}", profile.name())).unwrap_or_default();
     let rerun = format!("SCTP_SIM_SEED={seed}{forced} cargo test -p sctp-core --test simulated");
     let mut world = World::new(seed, format!("seed {seed}"), rerun);
+    // Drawn apart, so that what a seed stood for before stays as it was but for these.
+    let mut apart = random.fork(8);
     let mood = Mood {
         harsh: random.chance(0.15),
         crashes: random.chance(0.12),
@@ -94,6 +100,8 @@ pub(crate) fn build(seed: u64, profile: Option<Profile>) -> World {
         leaps: random.chance(0.1),
         narrows: random.chance(0.15),
         injections: random.chance(0.2),
+        steps_back: apart.chance(0.1),
+        forged_icmp: apart.chance(0.1),
     };
     world.harsh = mood.may_kill();
 
@@ -406,6 +414,23 @@ fn trouble(world: &mut World, mood: &Mood, random: &mut Random) {
             let victim = random.below(nodes) as usize;
             let pretended = (victim + random.within(1..=nodes - 1) as usize) % nodes as usize;
             world.schedule(start + random.millis(0..=3000), Deed::Inject(victim, pretended));
+        }
+    }
+    let mut random = random.fork(9);
+    if mood.steps_back {
+        let node = random.below(nodes) as usize;
+        world.schedule(start, Deed::Leap(node, random.millis(1..=100)));
+        for _ in 0..random.within(1..=20) {
+            let by = random.duration(Duration::from_micros(1)..=Duration::from_millis(20));
+            world.schedule(start + random.millis(0..=3000), Deed::StepBack(node, by));
+        }
+    }
+    if mood.forged_icmp {
+        for _ in 0..random.within(1..=100) {
+            let victim = random.below(nodes) as usize;
+            let quoted_to = (victim + random.within(1..=nodes - 1) as usize) % nodes as usize;
+            let knows_tag = random.chance(0.5);
+            world.schedule(start + random.millis(0..=3000), Deed::ForgeIcmp { victim, quoted_to, knows_tag });
         }
     }
 }

@@ -112,6 +112,51 @@ impl World {
         self.settle(index);
     }
 
+    /// The clock of a host is set back, but never behind the world's. What was to happen happens later by as much; nothing else may.
+    pub(crate) fn step_back(&mut self, index: usize, by: Duration) {
+        let node = &mut self.nodes[index];
+        node.leapt = node.leapt.saturating_sub(by);
+        for tags in node.sides.keys().filter_map(|id| node.tags(*id)) {
+            self.observer.set_back(tags, by);
+        }
+        if node.asleep <= self.now {
+            let now = self.now + node.leapt;
+            node.endpoint.handle_timeout(now);
+            self.settle(index);
+        }
+    }
+
+    /// ICMP of any kind and with any MTU about a packet that the victim has sent. Protocol Unreachable is left out for one who knows the
+    /// tag: with it he may end an association, as by an ABORT.
+    pub(super) fn forge_icmp(&mut self, victim: usize, quoted_to: usize, knows_tag: bool) {
+        let mut random = self.random.fork(4_000_000 + self.sequence);
+        let to = &self.nodes[quoted_to].addresses;
+        let sent = self.packets.iter().rev().filter(|p| p.from == Some(victim) && to.contains(&p.destination)).take(50);
+        let sent: Vec<&Captured> = sent.collect();
+        if sent.is_empty() || self.nodes[victim].asleep > self.now {
+            return;
+        }
+        let captured = random.pick(&sent);
+        let (source, destination) = (captured.source, captured.destination);
+        let mut quoted = captured.bytes[..captured.bytes.len().min(random.within(0..=64) as usize)].to_vec();
+        if !knows_tag && quoted.len() >= 8 {
+            let guess = random.next() as u32;
+            quoted[4..8].copy_from_slice(&guess.to_be_bytes());
+        }
+        let (icmp_type, code) = match (source.is_ipv4(), knows_tag) {
+            (true, true) => *random.pick(&[(3, 0), (3, 1), (3, 3), (3, 4), (11, 0)]),
+            (true, false) => *random.pick(&[(3, 0), (3, 1), (3, 2), (3, 3), (3, 4)]),
+            (false, true) => *random.pick(&[(1, 0), (1, 3), (1, 4), (2, 0), (3, 0)]),
+            (false, false) => *random.pick(&[(1, 0), (1, 3), (2, 0), (4, 1)]),
+        };
+        let (small, any) = (random.below(2000) as u32, random.next() as u32);
+        let mtu = *random.pick(&[0, 68, 296, 576, 1280, 1499, small, any]);
+        let message = IcmpMessage { icmp_type, code, mtu, source, destination, quoted: &quoted };
+        let node = &mut self.nodes[victim];
+        node.endpoint.handle_icmp(self.now + node.leapt, &message);
+        self.settle(victim);
+    }
+
     /// Garbage from somebody who knows addresses and ports, but not the tags.
     pub(super) fn inject(&mut self, victim: usize, pretended: usize) {
         let mut random = self.random.fork(3_000_000 + self.sequence);

@@ -74,6 +74,14 @@ pub(crate) enum Deed {
     },
     /// The clock of a host leaps ahead.
     Leap(usize, Duration),
+    /// The clock of a host that has leapt ahead is set back by a little, as by somebody who corrects it.
+    StepBack(usize, Duration),
+    /// Somebody sends a host ICMP about packets of its own to another. If he is on the path he knows their tag.
+    ForgeIcmp {
+        victim: usize,
+        quoted_to: usize,
+        knows_tag: bool,
+    },
     /// Somebody off the path sends garbage with the addresses of these two hosts.
     Inject(usize, usize),
 }
@@ -377,6 +385,8 @@ impl World {
             }
             Deed::Leap(node, by) if !self.ending => self.leap(node, by),
             Deed::Leap(..) => {}
+            Deed::StepBack(node, by) => self.step_back(node, by),
+            Deed::ForgeIcmp { victim, quoted_to, knows_tag } => self.forge_icmp(victim, quoted_to, knows_tag),
             Deed::Inject(victim, pretended) => self.inject(victim, pretended),
         }
     }

@@ -26,6 +26,18 @@ fn lost(outstanding: &Outstanding) -> Vec<u32> {
     outstanding.lost.iter().flat_map(|run| run.first.get()..=run.last.get()).collect()
 }
 
+//= test RFC 9260 §5.1: "each endpoint MUST set its internal Cumulative TSN Ack Point to the value of its transmitted
+//= Initial TSN minus one"
+#[test]
+fn nothing_before_the_initial_tsn_is_outstanding() {
+    for initial in [Tsn(7), Tsn(0), Tsn(u32::MAX)] {
+        let mut data = Outstanding::new(initial, 1);
+        assert_eq!((data.cumulative().next(), data.next_tsn()), (initial, initial));
+        assert_eq!(data.push(chunk(1), 0), initial);
+        assert_eq!(data.cumulative().next(), initial);
+    }
+}
+
 //= test RFC 9260 §6.7: "the endpoint MUST remove all DATA chunks that have been acknowledged by the SACK chunk's
 //= Cumulative TSN Ack"
 #[test]

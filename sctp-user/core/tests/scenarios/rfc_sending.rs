@@ -1,0 +1,271 @@
+//! Requirements of RFC 9260 on when DATA and SACKs are sent, that no other scenario shows.
+
+use std::time::Duration;
+
+use sctp_core::time::Instant;
+use sctp_core::wire::{Chunk, ChunkType, CookieEcho, DataFlags, GapAckBlock, Packet, Sack, Shutdown};
+use sctp_core::{AssociationConfig, AssociationState, PathInfo};
+
+use crate::forger::{Answer, Forger, PEER_TSN, data_chunk};
+use crate::sim::app::{Plan, Reading};
+use crate::sim::packet::has;
+use crate::sim::world::{Verdict, World};
+use crate::stage::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// DATA chunk with its padding of a message that is sent whole.
+const fn size(message: u32) -> u32 {
+    16 + message.next_multiple_of(4)
+}
+
+/// The forger acknowledges `count` of the chunks that it has got, and reports gaps.
+fn acknowledge(forger: &mut Forger, count: u32, a_rwnd: u32, blocks: &[(u16, u16)]) -> Vec<Answer> {
+    let blocks: Vec<_> = blocks.iter().map(|(start, end)| GapAckBlock { start: *start, end: *end }).collect();
+    forger.say(&[&Sack {
+        cumulative_tsn_ack: forger.own_tsn + count - 1,
+        a_rwnd,
+        gap_ack_blocks: blocks.iter().copied(),
+        duplicate_tsns: std::iter::empty(),
+    }])
+}
+
+/// When and what DATA the server has sent: TSNs from its first, each packet.
+fn data_sent(forger: &Forger) -> Vec<(Instant, Vec<u32>)> {
+    let first = forger.own_tsn.get();
+    let from_server = forger.world.packets.iter().filter(|packet| packet.from == Some(SERVER));
+    let packets = from_server.filter(|packet| has(&packet.bytes, ChunkType::DATA));
+    packets
+        .map(|packet| (packet.at, data(&packet.bytes).iter().map(|(tsn, _)| tsn.wrapping_sub(first)).collect()))
+        .collect()
+}
+
+fn ends_badly(mut forger: Forger) {
+    // What the forger acknowledged nobody has read: no books are kept.
+    forger.world.harsh = true;
+    drop(forger);
+}
+
+//= test RFC 9260 §6.1: "A zero window probe MUST only be sent when the cwnd allows"
+//= test RFC 9260 §6.1: "A zero window probe SHOULD only be sent when all outstanding DATA chunks have been cumulatively
+//= acknowledged and no DATA chunks are in flight."
+//= test RFC 9260 §6.1: "The sender SHOULD send the first zero window probe after 1 RTO when it detects that the receiver
+//= has closed its window and SHOULD increase the probe interval exponentially afterwards."
+#[test]
+fn a_closed_window_is_probed_when_nothing_is_in_flight() {
+    let mut forger = Forger::established("closed_window_probed");
+    for _ in 0..4 {
+        forger.world.send(0, 0, 1000);
+    }
+    // Two wait: the window closes while two are on their way.
+    acknowledge(&mut forger, 2, 0, &[]);
+    forger.world.send(0, 0, 1000);
+    forger.world.run_for(SECOND * 5);
+    let sent = data_sent(&forger);
+    assert!(
+        sent.iter().all(|(_, tsns)| tsns.iter().all(|tsn| *tsn < 4)),
+        "only what is outstanding is repeated: {sent:?}"
+    );
+    // All of it acknowledged; nothing in flight, and the window still closed.
+    acknowledge(&mut forger, 4, 0, &[]);
+    let (before, closed) = (data_sent(&forger).len(), forger.world.now);
+    let rto = forger.association().primary_path().rto;
+    let mut due = closed + rto;
+    for doubled in 0..4 {
+        forger.world.run_until(due + TICK);
+        let probes = data_sent(&forger).split_off(before);
+        assert_eq!(probes.len(), doubled + 1, "{probes:?}");
+        let (at, tsns) = probes.last().unwrap();
+        assert_eq!(tsns, &[4], "one chunk, and the same each time");
+        assert_at(*at, due, "a probe");
+        // It has come, but there is still no room.
+        acknowledge(&mut forger, 4, 0, &[]);
+        due = *at + rto * (1 << doubled);
+    }
+    // At last there is.
+    acknowledge(&mut forger, 5, 100_000, &[]);
+    assert_eq!(forger.association().outstanding_chunks(), 0);
+    assert_eq!(forger.association().primary_path().error_count, 0);
+    ends_badly(forger);
+}
+
+//= test RFC 9260 §6.1: "The sender MUST also have an algorithm for sending new DATA chunks to avoid silly window syndrome
+//= (SWS)"
+#[test]
+fn no_slivers_are_sent_into_a_small_window() {
+    let mut forger = Forger::established("no_slivers");
+    let rto = forger.association().primary_path().rto;
+    forger.world.send(0, 0, 10);
+    acknowledge(&mut forger, 1, 600, &[]);
+    forger.world.send(0, 0, 1400);
+    for a_rwnd in [600, 1000, 1399] {
+        acknowledge(&mut forger, 1, a_rwnd, &[]);
+        forger.world.run_for(rto / 10);
+        assert_eq!(data_sent(&forger).len(), 1, "a window of {a_rwnd} is too small");
+    }
+    acknowledge(&mut forger, 1, 1400, &[]);
+    assert_eq!(data_sent(&forger)[1].1, [1]);
+    assert_eq!(forger.association().primary_path().flight, size(1400), "it goes whole");
+    ends_badly(forger);
+}
+
+//= test RFC 9260 §6.1: "Otherwise, the data sender MUST NOT restart the timer."
+#[test]
+fn new_data_does_not_restart_t3() {
+    let mut forger = Forger::established("t3_runs_on");
+    let (begin, rto) = (forger.world.now, forger.association().primary_path().rto);
+    forger.world.send(0, 0, 100);
+    for _ in 0..3 {
+        forger.world.run_for(rto / 4);
+        forger.world.send(0, 0, 100);
+    }
+    forger.world.run_until(begin + rto + TICK);
+    let sent = data_sent(&forger);
+    assert_eq!(sent[..4].iter().map(|(_, tsns)| tsns[0]).collect::<Vec<_>>(), [0, 1, 2, 3]);
+    assert_at(sent[4].0, begin + rto, "the first is sent again");
+    assert_eq!(sent[4].1[0], 0);
+    ends_badly(forger);
+}
+
+//= test RFC 9260 §6.2: "The receiver MUST avoid sending a large number of window updates"
+#[test]
+fn a_slow_reader_sends_few_window_updates() {
+    let config = AssociationConfig {
+        receive_buffer: 20_000,
+        max_receive_buffer: 20_000,
+        max_message_size: 10_000,
+        ..AssociationConfig::rfc()
+    };
+    let server = Plan { reading: Reading::Manual, ..Plan::with_config(config) };
+    let mut world = pair("few_window_updates", Plan::manual(), server);
+    establish(&mut world);
+    for _ in 0..300 {
+        world.send(0, 0, 100);
+    }
+    world.run_for(SECOND * 5);
+    let waiting = world.nodes[SERVER].endpoint.association(world.sides[1].id).unwrap().messages_ready();
+    assert!(waiting > 50, "{waiting}");
+    // No more comes: what the server sends now are window updates.
+    world.intercept(|sight| if sight.from == CLIENT { Verdict::Drop } else { Verdict::Pass });
+    world.run_for(SECOND);
+    let before = times(&world, SERVER, ChunkType::SACK).len();
+    for _ in 0..waiting {
+        world.take(1, 1).unwrap();
+        world.settle(SERVER);
+        world.run_for(Duration::from_millis(1));
+    }
+    assert_eq!(world.sides[1].received as usize, waiting, "all has been taken");
+    let updates = times(&world, SERVER, ChunkType::SACK).len() - before;
+    assert!((1..=5).contains(&updates), "{updates} for {waiting} messages");
+    world.harsh = true;
+    drop(world);
+}
+
+//= test RFC 9260 §6.2: "Acknowledgements MUST be sent in SACK chunks unless shutdown was requested by the ULP"
+#[test]
+fn only_an_end_that_shuts_down_acknowledges_by_shutdown() {
+    let mut forger = Forger::established("acknowledged_by");
+    let whole = DataFlags::UNFRAGMENTED;
+    let answers = forger.say(&[&data_chunk(PEER_TSN, 0, 0, whole, b"x")]);
+    assert!(matches!(answers[0].only(), Chunk::Sack(sack) if sack.cumulative_tsn_ack.get() == PEER_TSN));
+    forger.world.shutdown(0);
+    forger.relieve();
+    assert_eq!(forger.state(), AssociationState::ShutdownSent);
+    let answers = forger.say(&[&data_chunk(PEER_TSN + 1, 0, 1, whole, b"x")]);
+    let Chunk::Shutdown(Shutdown { cumulative_tsn_ack }) = answers[0].only() else { panic!("no SHUTDOWN alone") };
+    assert_eq!(cumulative_tsn_ack.get(), PEER_TSN + 1);
+    ends_badly(forger);
+}
+
+//= test RFC 9260 §6.9: "The implementation MUST also take into account the space required for a SACK chunk if bundling a
+//= SACK chunk with the DATA chunk."
+//= test RFC 9260 §6.1: "the sender SHOULD create a SACK chunk and bundle it with the outbound DATA chunk, as long as the
+//= size of the final SCTP packet does not exceed the current PMTU"
+#[test]
+fn fragments_leave_room_for_a_sack() {
+    let config = AssociationConfig { sack_early: false, ..AssociationConfig::rfc() };
+    let mut forger = Forger::with_config("room_for_a_sack", config);
+    let (tag, cookie) = forger.cookie(&[]);
+    forger.tag = tag;
+    forger.send(tag, &[&CookieEcho { cookie: &cookie }]);
+    let whole = DataFlags::UNFRAGMENTED;
+    forger.say(&[&data_chunk(PEER_TSN, 0, 0, whole, b"x")]);
+    assert!(forger.say(&[&data_chunk(PEER_TSN + 1, 0, 1, whole, b"x")]).is_empty(), "its SACK is delayed");
+    let before = forger.world.packets.len();
+    forger.world.send(0, 0, 2500);
+    let bundle = |packet: &crate::sim::capture::Captured| {
+        let packet = Packet::parse(&packet.bytes).unwrap();
+        packet.chunks().map(|chunk| chunk.unwrap().chunk_type).collect::<Vec<_>>()
+    };
+    let sent = &forger.world.packets[before..];
+    assert_eq!(bundle(&sent[0]), [ChunkType::SACK, ChunkType::DATA]);
+    // 1500 bytes less the IP header, filled but for what cannot be cut into fours.
+    assert!((1476..=1480).contains(&sent[0].bytes.len()), "{}", sent[0].bytes.len());
+    assert_eq!(bundle(&sent[1]), [ChunkType::DATA]);
+    ends_badly(forger);
+}
+
+fn path(world: &World, index: u8) -> PathInfo {
+    let association = world.nodes[CLIENT].endpoint.association(world.sides[0].id).unwrap();
+    association.paths().find(|path| path.address == address(SERVER, index)).expect("the path is known")
+}
+
+//= test RFC 9260 §7.2: "an SCTP sender MUST keep a set of the control variables cwnd, ssthresh, and partial_bytes_acked
+//= for EACH destination address"
+//= test RFC 9260 §7.3: "An endpoint MUST maintain separate PMTU estimates for each destination address of its peer."
+//= test RFC 9260 §7.2.1: "The initial value of ssthresh SHOULD be arbitrarily high"
+//= test RFC 9260 §7.2.1: "then it SHOULD update its cwnd (or cwnds) apportioned to the destination addresses to which it
+//= transmitted the acknowledged data"
+#[test]
+fn each_destination_has_its_own_windows_and_pmtu() {
+    let mut world = multi_homed("own_windows", 2, Plan::manual(), Plan::manual());
+    establish(&mut world);
+    world.run_for(SECOND * 5);
+    let fresh = path(&world, 1);
+    assert!(fresh.ssthresh >= 1 << 30 && fresh.cwnd == 4404);
+    for _ in 0..100 {
+        world.send(0, 0, 1400);
+    }
+    world.run_for(SECOND * 2);
+    assert!(path(&world, 0).cwnd > 2 * fresh.cwnd);
+    assert_eq!((path(&world, 1).cwnd, path(&world, 1).ssthresh), (fresh.cwnd, fresh.ssthresh));
+    lose(&mut world, CLIENT, ChunkType::DATA, 1);
+    for _ in 0..20 {
+        world.send(0, 0, 1400);
+    }
+    world.run_for(SECOND * 2);
+    assert!(path(&world, 0).ssthresh < fresh.ssthresh);
+    assert_eq!((path(&world, 1).cwnd, path(&world, 1).ssthresh), (fresh.cwnd, fresh.ssthresh));
+    let (now, id) = (world.now, world.sides[0].id);
+    world.nodes[CLIENT].endpoint.set_path_mtu(now, id, address(SERVER, 1), 1300).unwrap();
+    assert_eq!((path(&world, 0).mtu, path(&world, 1).mtu), (1500, 1300));
+    world.finish();
+}
+
+/// A SACK acknowledges new DATA and is the third to report a chunk missing: the window grows by the one before it shrinks by the other.
+//= test RFC 9260 §7.2.4: "the cwnd adjustment rules defined in Sections 7.2.1 and 7.2.2 MUST be applied first"
+//= test RFC 9260 §7.2: "the length of the DATA chunk, including the padding, SHOULD be used"
+#[test]
+fn the_window_grows_before_it_is_halved() {
+    const MESSAGE: u32 = 1398;
+    let mut forger = Forger::established("grows_before_halved");
+    // Windows of more than 12 PMDCS, so that the floor of 4 for ssthresh says nothing.
+    let mut acknowledged = 0;
+    for _ in 0..10 {
+        for _ in 0..40 {
+            forger.world.send(0, 0, MESSAGE as usize);
+        }
+        acknowledged = forger.association().stats().data_chunks_sent as u32;
+        acknowledge(&mut forger, acknowledged, 1 << 20, &[]);
+    }
+    acknowledge(&mut forger, acknowledged, 1 << 20, &[(3, 3)]);
+    acknowledge(&mut forger, acknowledged, 1 << 20, &[(3, 4)]);
+    let before = forger.association().primary_path();
+    assert!(before.cwnd > 20_000 && before.ssthresh > before.cwnd && before.flight >= before.cwnd, "{before:?}");
+    // The first of those missing has come after all; the second is reported for the third time.
+    acknowledge(&mut forger, acknowledged + 1, 1 << 20, &[(2, 4)]);
+    let after = forger.association().primary_path();
+    assert_eq!(after.ssthresh, (before.cwnd + 2 * size(MESSAGE)) / 2);
+    assert_eq!(after.cwnd, after.ssthresh);
+    ends_badly(forger);
+}
