@@ -26,9 +26,11 @@ struct Stream {
 pub(crate) struct InboundStreams {
     streams: Vec<Stream>,
     /// Messages that wait for an earlier one of their stream, in order of their sequence numbers; one queue for each stream
-    /// that has such.
-    waiting: Slab<VecDeque<ReceivedMessage>>,
+    /// that has such. `None` while nothing has ever come too early.
+    waiting: Option<Box<Waiting>>,
 }
+
+type Waiting = Slab<VecDeque<ReceivedMessage>>;
 
 impl InboundStreams {
     /// Puts an ordered message in its place; calls `deliver` for every message whose turn has come.
@@ -50,13 +52,16 @@ impl InboundStreams {
         }
         stream.next = ssn.next();
         deliver(message);
-        if let Some(queue) = self.waiting.get_mut(stream.waiting as usize) {
+        if stream.waiting != NONE
+            && let Some(all) = &mut self.waiting
+            && let Some(queue) = all.get_mut(stream.waiting as usize)
+        {
             while let Some(message) = queue.pop_front_if(|message| Ssn(message.ssn) == stream.next) {
                 stream.next = stream.next.next();
                 deliver(message);
             }
             if queue.is_empty() {
-                self.waiting.remove(stream.waiting as usize);
+                all.remove(stream.waiting as usize);
                 stream.waiting = NONE;
             }
         }
@@ -65,7 +70,7 @@ impl InboundStreams {
 
     /// Gives back memory that nothing is in.
     pub(crate) fn shrink(&mut self) {
-        self.waiting.shrink_to_fit();
+        self.waiting.take_if(|waiting| waiting.is_empty());
     }
 
     /// All streams begin anew; what waited is dropped.
@@ -74,11 +79,11 @@ impl InboundStreams {
     }
 
     fn hold(&mut self, at: usize, message: ReceivedMessage) -> bool {
-        let stream = &mut self.streams[at];
+        let (stream, all) = (&mut self.streams[at], self.waiting.get_or_insert_default());
         if stream.waiting == NONE {
-            stream.waiting = self.waiting.insert(VecDeque::new()) as u32;
+            stream.waiting = all.insert(VecDeque::new()) as u32;
         }
-        let queue = &mut self.waiting[stream.waiting as usize];
+        let queue = &mut all[stream.waiting as usize];
         let ssn = Ssn(message.ssn);
         let place = match queue.back() {
             Some(last) if Ssn(last.ssn).follows_or_is(ssn) => {
@@ -121,7 +126,9 @@ mod tests {
         assert_eq!(arrive(&mut streams, 0, 0), [(0, 0)]);
         assert_eq!(arrive(&mut streams, 2, 0), [(2, 0), (2, 1)]);
         assert_eq!(arrive(&mut streams, 2, 2), [(2, 2), (2, 3)]);
-        assert!(streams.waiting.is_empty());
+        assert!(streams.waiting.as_ref().is_none_or(|waiting| waiting.is_empty()));
+        streams.shrink();
+        assert!(streams.waiting.is_none());
     }
 
     #[test]
