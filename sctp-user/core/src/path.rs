@@ -268,9 +268,7 @@ mod tests {
         Path::new(IpAddr::from(address), state, &AssociationConfig::rfc(), Instant::ORIGIN)
     }
 
-    //= test RFC 9260 §6.1: "the sender MUST NOT transmit new data to a given transport address if it has cwnd + (PMDCS
-    //= - 1) or more bytes of data outstanding"
-    //= test RFC 9260 §6.1: "the sender SHOULD exceed cwnd by up to (PMDCS - 1) bytes"
+    //= test RFC 9260 §6.1: "Also note that the cwnd SHOULD be adjusted according to Section 7.2.1."
     #[test]
     fn idle_time_counts_once() {
         use crate::congestion::Acknowledged;
@@ -293,6 +291,10 @@ mod tests {
         }
     }
 
+    //= test RFC 9260 §6.1: "the sender MUST NOT transmit new data to a given transport address if it has cwnd + (PMDCS
+    //= - 1) or more bytes of data outstanding"
+    //= test RFC 9260 §6.1: "the sender SHOULD exceed cwnd by up to (PMDCS - 1) bytes"
+    //= test RFC 9260 §7.2.1: "A limited overbooking as described in rule B in Section 6.1 SHOULD be supported."
     #[test]
     fn one_packet_after_a_timeout() {
         let mut path = path([10, 0, 0, 1], PathState::Active);

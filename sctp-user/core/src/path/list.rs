@@ -342,6 +342,10 @@ mod tests {
         assert_eq!(paths.alternate(0), 3, "the same source everywhere: the farthest destination");
     }
 
+    //= test RFC 9260 §6.7: "the SCTP endpoint SHOULD always try to send the SACK chunk to the same destination address
+    //= from which the last DATA chunk was received"
+    //= test RFC 9260 §6.4: "an endpoint SHOULD NOT vary the destination transport address of a SACK chunk when it
+    //= receives DATA chunks coming from the same source address"
     #[test]
     fn sacks_go_back_unless_they_get_lost() {
         let mut paths = paths(&[(Active, 0), (Active, 0), (Unconfirmed, 0)]);

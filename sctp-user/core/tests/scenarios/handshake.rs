@@ -13,6 +13,8 @@ use crate::stage::*;
 const SECOND: Duration = Duration::from_secs(1);
 
 //= test RFC 9260 §5: "the two endpoints MUST complete an initialization process"
+//= test RFC 9260 §8.4: "If the packet contains an INIT chunk with a Verification Tag set to 0, it SHOULD be processed as
+//= described in Section 5.1."
 //= test RFC 9260 §5.1: "Moreover, "Z" MUST generate and send along with the INIT ACK chunk a State Cookie."
 //= test RFC 9260 §5.1.4: "it MUST immediately send a COOKIE ECHO chunk to its peer with the received State Cookie"
 //= test RFC 9260 §3.3.2: "then the receiver SHOULD process the INIT chunk and send back an INIT ACK"

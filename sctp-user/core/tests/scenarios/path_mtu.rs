@@ -31,6 +31,7 @@ fn received(world: &mut World, within: Duration) {
 
 /// The network in the middle begins to drop large packets and says nothing. Traffic goes on, in smaller packets; what was cut before goes
 /// in fragments; and when the network carries more again, that is found out too.
+//= test RFC 9260 §7.3: "An endpoint SHOULD apply these techniques"
 #[test]
 fn a_black_hole_is_found_and_left() {
     let plan = Plan { messages: 400, sizes: Sizes::Fixed(5000), burst: 2, pause: SECOND / 2, ..Plan::manual() };
@@ -147,6 +148,10 @@ fn fragmentation_needed_is_followed() {
 }
 
 /// RFC 9260 §10, ICMP8 and ICMP9.
+//= test RFC 9260 §8.3: "Whenever a HEARTBEAT ACK chunk arrives, the sender SHOULD clear the error counter of the
+//= destination that the HEARTBEAT chunk was sent to."
+//= test RFC 9260 §8.2: "the endpoint SHOULD clear the error counter of the destination transport address to which the
+//= DATA chunk was last sent (or HEARTBEAT chunk was sent)"
 #[test]
 fn unreachable_hosts_and_protocols() {
     for to_the_letter in [false, true] {
