@@ -149,9 +149,12 @@ impl Association {
             // "the transmission of a HEARTBEAT chunk MAY be omitted in the case where … T3-rtx timer expiration on the data can provide
             // equivalent information" (RFC 7829 §3.2, rule 6)
             (PathState::PotentiallyFailed, _) => busy.then(|| cx.now + rto),
-            // Idle means that nothing has measured the path within the period (§8.3).
-            (PathState::Active, Some(interval)) if !path.suspect => {
-                Some(path.last_measured + rto + interval).filter(|idle_at| *idle_at > cx.now)
+            // Idle means that nothing has measured the path within the period (§8.3): the shortest that jitter makes, or of every two
+            // HEARTBEATs one would be put off.
+            (PathState::Active, Some(interval))
+                if !path.suspect && path.last_measured + rto / 2 + interval > cx.now =>
+            {
+                Some(path.last_measured + path.heartbeat_period(interval, cx.rng))
             }
             (PathState::Active | PathState::Inactive, Some(_)) => None,
         };

@@ -181,3 +181,24 @@ fn idle_paths_are_probed() {
     }
     world.finish();
 }
+
+//= test RFC 9260 §8.3: "it is RECOMMENDED that a HEARTBEAT chunk is sent once per RTO of that destination address plus
+//= the protocol parameter 'HB.interval', with jittering of +/- 50% of the RTO value"
+#[test]
+fn heartbeats_are_jittered_both_ways() {
+    let config =
+        AssociationConfig { heartbeat_interval: Some(SECOND), path_mtu_discovery: false, ..AssociationConfig::rfc() };
+    let mut world = established("heartbeat_jitter", &config);
+    world.run_for(SECOND * 300);
+    let sent = times(&world, CLIENT, ChunkType::HEARTBEAT);
+    // RTO.Min is a second. The timer starts anew with the HEARTBEAT ACK.
+    let (shortest, longest) = (SECOND * 3 / 2 + ROUND_TRIP, SECOND * 5 / 2 + ROUND_TRIP);
+    let periods: Vec<Duration> = sent.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    for period in &periods {
+        assert!(*period >= shortest && *period <= longest + TICK, "{period:?}");
+    }
+    let short = periods.iter().filter(|period| **period < SECOND * 2).count();
+    assert!(short > periods.len() / 3 && short < periods.len() * 2 / 3, "{short} of {} are short", periods.len());
+    assert!(periods.len() > 120);
+    world.finish();
+}
