@@ -16,6 +16,8 @@
 //!   other SCTP users of the host keep theirs.
 //!   An IPv6 "atomic" fragment (offset 0, none to follow, RFC 6946) is a whole packet and treated as one.
 //! * **ICMP** is told apart from the rest, since an error may quote a packet of ours: see [`icmp`](crate::icmp).
+//! * **UDP** is told apart, too: it may carry SCTP (RFC 6951). [`decode_udp`] looks into it; where the host has no encapsulation port,
+//!   nobody need.
 //! * **Authentication and encryption headers** (AH, ESP) pass to the kernel's IPsec.
 //! * **Padding.** The SCTP packet ends where the IP length says; Ethernet's padding behind it is ignored.
 //! * **Multi-buffer frames** are not handled: the program is not marked `xdp.frags`, so a driver with an MTU that
@@ -26,9 +28,12 @@ pub(crate) mod ip;
 pub(crate) mod samples;
 #[cfg(test)]
 mod tests;
+mod udp;
 
 use crate::verdict::{DropReason, PassReason, Verdict};
-use crate::wire::{CHUNK_HEADER_LENGTH, COMMON_HEADER_LENGTH};
+use crate::wire::{CHUNK_HEADER_LENGTH, COMMON_HEADER_LENGTH, IPPROTO_SCTP, UDP_HEADER_LENGTH};
+
+pub use udp::decode_udp;
 
 /// Bytes of an Ethernet header without VLAN tags.
 pub const ETHERNET_HEADER_LENGTH: usize = 14;
@@ -122,6 +127,8 @@ pub struct Decoded {
     pub ecn: u8,
     /// The packet is the first fragment of a larger one: neither its length nor its checksum mean anything.
     pub fragment: bool,
+    /// The packet came in UDP (RFC 6951), whose header is directly in front of it.
+    pub in_udp: bool,
     /// Source port, host byte order.
     pub source_port: u16,
     /// Destination port, host byte order.
@@ -175,17 +182,72 @@ impl Decoded {
         }
     }
 
+    /// The UDP header that the packet came behind; all zeros if it came directly over IP. `frame` is the frame in which this was found;
+    /// `None` for any other that is too short.
+    #[inline(always)]
+    #[must_use]
+    pub fn udp<F: Frame + ?Sized>(&self, frame: &F) -> Option<UdpHeader> {
+        if !self.in_udp {
+            return Some(UdpHeader::default());
+        }
+        let header = frame.words::<UDP_HEADER_LENGTH>(self.udp_offset())?.word::<0>();
+        Some(UdpHeader {
+            source_port: (header as u16).swap_bytes(),
+            destination_port: ((header >> 16) as u16).swap_bytes(),
+            checksum: ((header >> 48) as u16).swap_bytes(),
+        })
+    }
+
+    /// Offset of the UDP header from the frame's start, if there is one.
+    #[inline(always)]
+    #[must_use]
+    pub const fn udp_offset(&self) -> usize {
+        (self.sctp_offset as usize).wrapping_sub(UDP_HEADER_LENGTH)
+    }
+
     /// All of it in three numbers, for a function that is called with registers alone.
     #[inline(always)]
     #[must_use]
     pub const fn pack(&self) -> [u64; 3] {
-        let flags = (self.ecn & 3) as u64 | (self.is_ipv4 as u64) << 2 | (self.fragment as u64) << 3;
+        let flags = (self.ecn & 3) as u64
+            | (self.is_ipv4 as u64) << 2
+            | (self.fragment as u64) << 3
+            | (self.in_udp as u64) << 4;
         let ChunkHead { kind, flags: chunk_flags, length } = self.first_chunk;
         [
             self.l3_offset as u64 | (self.sctp_offset as u64) << 16 | (self.sctp_len as u64) << 32 | flags << 48,
             self.source_port as u64 | (self.destination_port as u64) << 16 | (self.verification_tag as u64) << 32,
             self.checksum as u64 | (kind as u64) << 32 | (chunk_flags as u64) << 40 | (length as u64) << 48,
         ]
+    }
+
+    /// The packet whose [packed](Self::pack) first number is `place`; the other two are read again from `frame`, in which it was found.
+    ///
+    /// # Errors
+    ///
+    /// [`DropReason::Truncated`] if it is not this frame.
+    #[inline(always)]
+    pub fn read<F: Frame + ?Sized>(frame: &F, place: u64) -> Result<Self, DropReason> {
+        let Self { sctp_offset, sctp_len, .. } = Self::unpack([place, 0, 0]);
+        let (header, rest) = headers(frame, sctp_offset.into(), sctp_len.into()).ok_or(DropReason::Truncated)?;
+        Ok(Self::of_headers(place, header, rest))
+    }
+
+    /// The packet at `place` whose headers are these, as [`headers`] gives them.
+    #[inline(always)]
+    const fn of_headers(place: u64, header: u64, rest: u64) -> Self {
+        Self {
+            source_port: (header as u16).swap_bytes(),
+            destination_port: ((header >> 16) as u16).swap_bytes(),
+            verification_tag: ((header >> 32) as u32).swap_bytes(),
+            checksum: rest as u32,
+            first_chunk: ChunkHead {
+                kind: (rest >> 32) as u8,
+                flags: (rest >> 40) as u8,
+                length: ((rest >> 48) as u16).swap_bytes(),
+            },
+            ..Self::unpack([place, 0, 0])
+        }
     }
 
     /// What was [packed](Self::pack).
@@ -199,6 +261,7 @@ impl Decoded {
             is_ipv4: place >> 50 & 1 != 0,
             ecn: (place >> 48 & 3) as u8,
             fragment: place >> 51 & 1 != 0,
+            in_udp: place >> 52 & 1 != 0,
             source_port: header as u16,
             destination_port: (header >> 16) as u16,
             verification_tag: (header >> 32) as u32,
@@ -215,6 +278,17 @@ pub struct Addresses {
     pub source: [u8; 16],
     /// Destination address, network byte order, IPv4 as IPv4-mapped IPv6.
     pub destination: [u8; 16],
+}
+
+/// What a UDP header says (RFC 768), beside the length, which is that of the SCTP packet and its own. Host byte order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UdpHeader {
+    /// Source port: where answers go.
+    pub source_port: u16,
+    /// Destination port: our encapsulation port.
+    pub destination_port: u16,
+    /// The checksum field; 0 if the sender computed none.
+    pub checksum: u16,
 }
 
 /// A chunk's header (RFC 9260 §3.2), as found, not checked.
@@ -238,14 +312,25 @@ pub struct ChunkHead {
 pub fn decode<F: Frame + ?Sized>(frame: &F) -> Result<Decoded, Verdict> {
     let (ether_type, l3_offset) = ethernet(frame).ok_or(PassReason::NotSctp)?;
     let packet = match ether_type {
-        ETHER_TYPE_IPV4 => ip::ipv4(frame, l3_offset)?,
-        ETHER_TYPE_IPV6 => ip::ipv6(frame, l3_offset)?,
+        ETHER_TYPE_IPV4 => ip::ipv4(frame, l3_offset, IPPROTO_SCTP)?,
+        ETHER_TYPE_IPV6 => ip::ipv6(frame, l3_offset, IPPROTO_SCTP)?,
         _ => return Err(PassReason::NotSctp.into()),
     };
+    sctp(frame, l3_offset, &packet, false)
+}
+
+/// Reads the SCTP packet that is the payload of `packet`.
+#[inline(always)]
+fn sctp<F: Frame + ?Sized>(
+    frame: &F,
+    l3_offset: usize,
+    packet: &ip::IpPacket,
+    in_udp: bool,
+) -> Result<Decoded, Verdict> {
     if packet.payload_len < COMMON_HEADER_LENGTH {
         return Err(DropReason::ShortHeader.into());
     }
-    let (header, rest) = headers(frame, &packet).ok_or(DropReason::Truncated)?;
+    let (header, rest) = headers(frame, packet.payload_offset, packet.payload_len).ok_or(DropReason::Truncated)?;
     Ok(Decoded {
         l3_offset: l3_offset as u16,
         sctp_offset: packet.payload_offset as u16,
@@ -253,6 +338,7 @@ pub fn decode<F: Frame + ?Sized>(frame: &F) -> Result<Decoded, Verdict> {
         is_ipv4: packet.is_ipv4,
         ecn: packet.ecn,
         fragment: packet.fragment,
+        in_udp,
         source_port: (header as u16).swap_bytes(),
         destination_port: ((header >> 16) as u16).swap_bytes(),
         verification_tag: ((header >> 32) as u32).swap_bytes(),
@@ -293,14 +379,14 @@ const fn is_vlan(ether_type: u16) -> bool {
     matches!(ether_type, ETHER_TYPE_VLAN | ETHER_TYPE_SERVICE_VLAN)
 }
 
-/// The common header and the first chunk's as two words, the first byte of each the least significant. Zeros are in the place of a chunk
-/// header that the packet does not have.
+/// The common header and the first chunk's of the SCTP packet of `length` bytes at `at` as two words, the first byte of each the least
+/// significant. Zeros are in the place of a chunk header that the packet does not have.
 #[inline(always)]
-fn headers<F: Frame + ?Sized>(frame: &F, packet: &ip::IpPacket) -> Option<(u64, u64)> {
+fn headers<F: Frame + ?Sized>(frame: &F, at: usize, length: usize) -> Option<(u64, u64)> {
     // In one register: the compiler keeps the offset in two parts that share no bit, because it shares its place with verdicts, and
     // compares only the higher one with what an offset may be at most. The verifier of Linux 6.1 knows no bound of the whole then.
-    let at = F::in_order(packet.payload_offset as u64, 0).0 as usize;
-    if packet.payload_len < COMMON_HEADER_LENGTH + CHUNK_HEADER_LENGTH {
+    let at = F::in_order(at as u64, 0).0 as usize;
+    if length < COMMON_HEADER_LENGTH + CHUNK_HEADER_LENGTH {
         let header = frame.words::<8>(at)?.word::<0>();
         let checksum = frame.read(at + 8)?;
         return Some((header, u32::from_le_bytes(checksum).into()));

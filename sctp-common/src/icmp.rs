@@ -25,7 +25,7 @@ use crate::frame::{ETHER_TYPE_IPV4, ETHER_TYPE_IPV6, Frame, ethernet, ipv4_mappe
 use crate::judge::{Owner, Tables};
 use crate::maps::{TagKey, TagKind};
 use crate::verdict::{DropReason, PassReason, RedirectReason, Verdict};
-use crate::wire::{CHUNK_HEADER_LENGTH, COMMON_HEADER_LENGTH, IPPROTO_SCTP, chunk};
+use crate::wire::{CHUNK_HEADER_LENGTH, COMMON_HEADER_LENGTH, IPPROTO_SCTP, IPPROTO_UDP, UDP_HEADER_LENGTH, chunk};
 
 /// What an ICMP error says, and about which packet of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +48,8 @@ pub struct Quotation {
     pub code: u8,
     /// The word behind the ICMP checksum, host byte order: the MTU for [`is_too_big`](Self::is_too_big), over IPv4 in its low half.
     pub word: u32,
+    /// UDP destination port of a quoted packet that went in UDP (RFC 6951); 0 if it went directly over IP.
+    pub udp_port: u16,
     /// Source port of the quoted packet: ours.
     pub source_port: u16,
     /// Destination port of the quoted packet: the peer's.
@@ -74,10 +76,17 @@ impl Quotation {
         if self.is_too_big() && mtu != 0 { Some(mtu) } else { None }
     }
 
-    /// Whether the destination has no SCTP: Protocol Unreachable, or Unrecognized Next Header Type Encountered (ICMP8).
+    /// Whether the destination has no SCTP: Protocol Unreachable, or Unrecognized Next Header Type Encountered (ICMP8); Port Unreachable if
+    /// the packet went in UDP (RFC 6951 §5.5).
     #[must_use]
     pub const fn is_protocol_unreachable(&self) -> bool {
-        if self.is_ipv4 { self.kind == 3 && self.code == 2 } else { self.kind == 4 && self.code == 1 }
+        let (kind, code) = (self.kind, self.code);
+        match (self.is_ipv4, self.udp_port != 0) {
+            (true, false) => kind == 3 && code == 2,
+            (false, false) => kind == 4 && code == 1,
+            (true, true) => kind == 3 && (code == 2 || code == PORT_UNREACHABLE),
+            (false, true) => kind == 4 && code == 1 || kind == 1 && code == PORT_UNREACHABLE_V6,
+        }
     }
 
     /// Whose packet is quoted (RFC 9260 §10, ICMP5 and ICMP6).
@@ -136,24 +145,27 @@ impl Quotation {
     }
 }
 
-/// Finds the SCTP packet that an ICMP or ICMPv6 error in `frame` quotes.
+/// Finds the SCTP packet that an ICMP or ICMPv6 error in `frame` quotes: directly over IP, or in UDP from `udp_port`, this host's
+/// encapsulation port, if that is not 0.
 ///
 /// `None` for everything else: other protocols, damaged headers, fragments, queries, and the errors that RFC 9260 §10 (ICMP1 to ICMP4)
-/// lets an endpoint ignore: types other than Destination Unreachable, Packet Too Big and Parameter Problem; "Port Unreachable"; parameter
-/// problems other than an unrecognized next header.
+/// lets an endpoint ignore: types other than Destination Unreachable, Packet Too Big and Parameter Problem; "Port Unreachable", unless the
+/// packet went in UDP (RFC 6951 §5.5); parameter problems other than an unrecognized next header; quotations that end before the
+/// verification tag, as of a packet in UDP those of the shortest kind (eight bytes over IPv4) do: "it MUST be discarded silently" (RFC 6951
+/// §5.5).
 #[inline(always)]
-pub fn quotation<F: Frame + ?Sized>(frame: &F) -> Option<Quotation> {
+pub fn quotation<F: Frame + ?Sized>(frame: &F, udp_port: u16) -> Option<Quotation> {
     let (ether_type, l3) = ethernet(frame)?;
     let place = match ether_type {
-        ETHER_TYPE_IPV4 => over_ipv4(frame, l3)?,
-        ETHER_TYPE_IPV6 => over_ipv6(frame, l3)?,
+        ETHER_TYPE_IPV4 => over_ipv4(frame, l3, udp_port)?,
+        ETHER_TYPE_IPV6 => over_ipv6(frame, l3, udp_port)?,
         _ => return None,
     };
     place.read(frame)
 }
 
 #[inline(always)]
-fn over_ipv4<F: Frame + ?Sized>(frame: &F, l3: usize) -> Option<Place> {
+fn over_ipv4<F: Frame + ?Sized>(frame: &F, l3: usize, udp_port: u16) -> Option<Place> {
     let [version, _, l0, l1, _, _, f0, f1] = frame.read(l3)?;
     let [_, protocol]: [u8; 2] = frame.read(l3 + 8)?;
     let length = header_length(version)?;
@@ -164,8 +176,7 @@ fn over_ipv4<F: Frame + ?Sized>(frame: &F, l3: usize) -> Option<Place> {
     }
     let icmp = l3 + length;
     let [kind, code]: [u8; 2] = frame.read(icmp)?;
-    // Destination Unreachable, but not for want of the port.
-    if kind != 3 || code == 3 {
+    if kind != 3 {
         return None;
     }
     let inner_at = icmp + ICMP_HEADER_LENGTH;
@@ -173,26 +184,30 @@ fn over_ipv4<F: Frame + ?Sized>(frame: &F, l3: usize) -> Option<Place> {
     let [_, protocol]: [u8; 2] = frame.read(inner_at + 8)?;
     let inner_length = header_length(version)?;
     let later = u16::from_be_bytes([f0, f1]) & 0x1fff != 0;
-    if protocol != IPPROTO_SCTP || later {
+    if later {
         return None;
     }
-    Some(Place { l3, icmp, sctp: inner_at + inner_length, end: l3 + total, is_ipv4: true })
+    let (sctp, in_udp) = upper(frame, protocol, inner_at + inner_length, udp_port)?;
+    // Destination Unreachable, but not for want of the port.
+    if code == PORT_UNREACHABLE && in_udp == 0 {
+        return None;
+    }
+    Some(Place { l3, icmp, sctp, end: l3 + total, is_ipv4: true, udp_port: in_udp })
 }
 
 #[inline(always)]
-fn over_ipv6<F: Frame + ?Sized>(frame: &F, l3: usize) -> Option<Place> {
+fn over_ipv6<F: Frame + ?Sized>(frame: &F, l3: usize, udp_port: u16) -> Option<Place> {
     let [version, _, _, _, l0, l1, next_header, _] = frame.read(l3)?;
     let end = l3 + IPV6_HEADER_LENGTH + usize::from(u16::from_be_bytes([l0, l1]));
-    let chain = extension_headers(frame, next_header, l3 + IPV6_HEADER_LENGTH).ok()?;
+    let chain = extension_headers(frame, next_header, l3 + IPV6_HEADER_LENGTH, ICMPV6).ok()?;
     if version >> 4 != 6 || chain.upper != ICMPV6 || chain.fragment || end > frame.len() {
         return None;
     }
     let icmp = chain.end;
     let [kind, code]: [u8; 2] = frame.read(icmp)?;
-    // Destination Unreachable, but not for want of the port; Packet Too Big; Parameter Problem for an unrecognized next header.
+    // Destination Unreachable; Packet Too Big; Parameter Problem for an unrecognized next header.
     let wanted = match kind {
-        1 => code != 4,
-        2 => true,
+        1 | 2 => true,
         4 => code == 1,
         _ => false,
     };
@@ -201,10 +216,29 @@ fn over_ipv6<F: Frame + ?Sized>(frame: &F, l3: usize) -> Option<Place> {
     }
     let inner_at = icmp + ICMP_HEADER_LENGTH;
     let [version, _, _, _, _, _, next_header, _] = frame.read(inner_at)?;
-    if version >> 4 != 6 || next_header != IPPROTO_SCTP {
+    if version >> 4 != 6 {
         return None;
     }
-    Some(Place { l3, icmp, sctp: inner_at + IPV6_HEADER_LENGTH, end, is_ipv4: false })
+    let (sctp, in_udp) = upper(frame, next_header, inner_at + IPV6_HEADER_LENGTH, udp_port)?;
+    if kind == 1 && code == PORT_UNREACHABLE_V6 && in_udp == 0 {
+        return None;
+    }
+    Some(Place { l3, icmp, sctp, end, is_ipv4: false, udp_port: in_udp })
+}
+
+/// Where the SCTP packet begins in a quoted packet that carries `protocol` at `at`, and to which UDP port it went, 0 if to none. `None` if
+/// it is not SCTP, and not UDP from our encapsulation port.
+#[inline(always)]
+fn upper<F: Frame + ?Sized>(frame: &F, protocol: u8, at: usize, udp_port: u16) -> Option<(usize, u16)> {
+    if protocol == IPPROTO_SCTP {
+        return Some((at, 0));
+    }
+    if protocol != IPPROTO_UDP || udp_port == 0 {
+        return None;
+    }
+    let [s0, s1, d0, d1] = frame.read(at)?;
+    let (from, to) = (u16::from_be_bytes([s0, s1]), u16::from_be_bytes([d0, d1]));
+    (from == udp_port && to != 0).then_some((at + UDP_HEADER_LENGTH, to))
 }
 
 /// Bytes of the IPv4 header whose first byte is `version`; `None` if it is none.
@@ -221,13 +255,14 @@ struct Place {
     sctp: usize,
     end: usize,
     is_ipv4: bool,
+    udp_port: u16,
 }
 
 impl Place {
     /// Reads what is quoted of the SCTP packet.
     #[inline(always)]
     fn read<F: Frame + ?Sized>(self, frame: &F) -> Option<Quotation> {
-        let Self { l3, icmp, sctp, end, is_ipv4 } = self;
+        let Self { l3, icmp, sctp, end, is_ipv4, udp_port } = self;
         if sctp + 8 > end {
             return None;
         }
@@ -250,6 +285,7 @@ impl Place {
             kind,
             code,
             word: u32::from_be_bytes([w0, w1, w2, w3]),
+            udp_port,
             source_port: u16::from_be_bytes([s0, s1]),
             destination_port: u16::from_be_bytes([d0, d1]),
             verification_tag,
@@ -277,6 +313,9 @@ const fn is_ones(mut sum: u64) -> bool {
 pub(crate) const ICMP: u8 = 1;
 /// IPv6 next header value of ICMPv6.
 pub(crate) const ICMPV6: u8 = 58;
+/// The code of Destination Unreachable for want of the port, in ICMP and in ICMPv6.
+const PORT_UNREACHABLE: u8 = 3;
+const PORT_UNREACHABLE_V6: u8 = 4;
 const ICMP_HEADER_LENGTH: usize = 8;
 const IPV6_HEADER_LENGTH: usize = 40;
 const _: () = assert!(CHUNK_HEADER_LENGTH + 4 == 8, "an INIT's header and Initiate Tag are read at once");

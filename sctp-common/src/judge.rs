@@ -22,6 +22,7 @@ use crate::metadata::{Checksum, NO_SLOT};
 use crate::reply::Answer;
 use crate::rules::{self, Contents, ExpectedTag, OutOfTheBlue};
 use crate::steering::{End, Steering};
+use crate::udp;
 use crate::verdict::{AnswerReason, DropReason, PassReason, RedirectReason, Verdict};
 use crate::wire::CHUNK_HEADER_LENGTH;
 
@@ -90,13 +91,18 @@ pub enum Claim {
 ///
 /// # Errors
 ///
-/// [`PassReason::PortNotOwned`]; for port 0, which nobody can own, [`DropReason::PortZero`] if the destination address is
+/// [`PassReason::PortNotOwned`], or [`PassReason::Transit`] in UDP; for port 0, which nobody can own, [`DropReason::PortZero`] if the destination address is
 /// ours.
 #[inline(always)]
 pub fn admit<T: Tables>(packet: &Decoded, addresses: &Addresses, tables: &T) -> Result<PortEntry, Verdict> {
     let port = tables.port(packet.destination_port);
     if port.is_owned() {
         return Ok(port);
+    }
+    // What comes to our encapsulation port is nobody else's: the kernel would answer with ICMP, port unreachable.
+    if packet.in_udp {
+        let ours = tables.is_ours(&addresses.destination);
+        return if ours { Ok(PortEntry::owned(false)) } else { Err(PassReason::Transit.into()) };
     }
     if packet.destination_port == 0 && tables.is_ours(&addresses.destination) {
         return Err(DropReason::PortZero.into());
@@ -321,6 +327,46 @@ impl ChecksumPolicy {
             return Ok(Checksum::NotChecked);
         }
         self.verify(packet, compute)
+    }
+
+    /// Looks at the UDP header of a packet for us that came in UDP (RFC 6951): port and checksum. `sum` computes the ones'-complement sum over
+    /// UDP header and payload ([`udp::sum`]), `None` if the packet cannot be read to its end; of packets longer than
+    /// [`verify_up_to`](Self::verify_up_to) whoever receives them computes it. `frame` is the frame in which the packet was found.
+    ///
+    /// "If the computed checksum is zero, it is transmitted as all ones … An all zero transmitted checksum value means that the transmitter
+    /// generated no checksum" (RFC 768), which IPv6 does not allow (RFC 8200 §8.1) and RFC 6951 §5.3 makes no exception for. On a trusted
+    /// link a checksum that is there is not looked at, for a sender on this machine leaves it, too, to "offload".
+    ///
+    /// # Errors
+    ///
+    /// [`DropReason::UdpPortZero`], [`DropReason::UdpZeroChecksum`], [`DropReason::UdpChecksum`].
+    #[inline(always)]
+    pub fn verify_udp<F: Frame + ?Sized>(
+        self,
+        frame: &F,
+        packet: &Decoded,
+        sum: impl FnOnce() -> Option<u16>,
+    ) -> Result<(), DropReason> {
+        let header = packet.udp(frame).ok_or(DropReason::Truncated)?;
+        if header.source_port == 0 {
+            return Err(DropReason::UdpPortZero);
+        }
+        if header.checksum == 0 {
+            return if packet.is_ipv4 { Ok(()) } else { Err(DropReason::UdpZeroChecksum) };
+        }
+        if self.trusted_link || u32::from(packet.sctp_len) > self.verify_up_to {
+            return Ok(());
+        }
+        let addresses = packet.addresses(frame).ok_or(DropReason::Truncated)?;
+        let sum = sum().ok_or(DropReason::Truncated)?;
+        if udp::is_right(packet, &addresses, sum) { Ok(()) } else { Err(DropReason::UdpChecksum) }
+    }
+
+    /// The same policy for packets that are answered: all are verified.
+    #[inline(always)]
+    #[must_use]
+    pub const fn thorough(self) -> Self {
+        Self { verify_up_to: u32::MAX, ..self }
     }
 
     /// Compares a packet's checksum field with the CRC32c computed over it, as must be done before it is answered.

@@ -9,6 +9,7 @@
 //! | [`wire`] | the protocol's numbers: header lengths, chunk types, parameter types, cause codes |
 //! | [`frame`] | the decoder: Ethernet, VLAN tags, IPv4, IPv6, the SCTP common header, the first chunk's header |
 //! | [`icmp`] | ICMP errors that quote a packet of ours |
+//! | [`udp`] | the UDP checksum of SCTP in UDP (RFC 6951) |
 //! | [`rules`] | verification tag rules (RFC 9260 §8.5, §8.5.1) and out-of-the-blue rules (§8.4) as pure functions |
 //! | [`judge`] | the steps from a decoded packet to its owner, over whatever holds ports, tags and addresses |
 //! | [`crc32c`] | the checksum, slicing-by-8, over a byte slice or over packet memory |
@@ -47,5 +48,6 @@ pub mod rules;
 pub mod sample;
 pub mod siphash;
 pub mod steering;
+pub mod udp;
 pub mod verdict;
 pub mod wire;

@@ -67,6 +67,8 @@ pub mod globals {
     pub const SAMPLES_PER_CPU: &str = "SAMPLES_PER_CPU";
     /// `u32`: how many queues have counters of their own. All further ones share those that come last. As built: none.
     pub const QUEUES: &str = "QUEUES";
+    /// `u32`: our UDP encapsulation port (RFC 6951), or 0, as built, if what comes in UDP is not looked at.
+    pub const UDP_PORT: &str = "UDP_PORT";
     /// `u8`: most verbose level that the program logs (0 none, 1 error, 2 warn, 3 info …), defined by aya-log. At 0 the
     /// verifier removes the logging code altogether.
     pub const LOG_LEVEL: &str = "AYA_LOG_LEVEL";

@@ -10,13 +10,13 @@
 //!  +---------+----------+-------+-------------+------+------------+----------------
 //! ```
 //!
-//! `flags`: bits 0–1 ECN codepoint, bits 2–3 number of VLAN tags, bit 4 IPv6, bit 5 ICMP error. For an ICMP error, `sctp_offset` is that
+//! `flags`: bits 0–1 ECN codepoint, bits 2–3 number of VLAN tags, bit 4 IPv6, bit 5 ICMP error, bit 6 in UDP. For an ICMP error, `sctp_offset` is that
 //! of the SCTP packet that it quotes.
 
 use core::ops::Range;
 
 use crate::frame::{ETHERNET_HEADER_LENGTH, VLAN_TAG_LENGTH, ipv4_mapped};
-use crate::wire::COMMON_HEADER_LENGTH;
+use crate::wire::{COMMON_HEADER_LENGTH, UDP_HEADER_LENGTH};
 
 /// First word of every [`RxMetadata`].
 ///
@@ -63,10 +63,11 @@ impl RxMetadata {
     pub const fn new(decoded: &crate::frame::Decoded, checksum: Checksum, slot: u32, generation: u32) -> Self {
         let tags = (decoded.l3_offset - ETHERNET_HEADER_LENGTH as u16) / VLAN_TAG_LENGTH as u16;
         let version = if decoded.is_ipv4 { 0 } else { FLAG_IPV6 };
+        let udp = if decoded.in_udp { FLAG_UDP } else { 0 };
         Self {
             magic: MAGIC,
             checksum: checksum as u8,
-            flags: (decoded.ecn & FLAG_ECN) | (((tags & 3) as u8) << FLAG_TAGS_SHIFT) | version,
+            flags: (decoded.ecn & FLAG_ECN) | (((tags & 3) as u8) << FLAG_TAGS_SHIFT) | version | udp,
             sctp_offset: decoded.sctp_offset,
             slot,
             generation,
@@ -163,6 +164,12 @@ impl RxMetadata {
         self.flags & FLAG_IPV6 == 0
     }
 
+    /// Whether the packet came in UDP (RFC 6951), whose header is in front of it then.
+    #[must_use]
+    pub const fn is_in_udp(&self) -> bool {
+        self.flags & FLAG_UDP != 0
+    }
+
     /// Reads addresses and extent of the SCTP packet from `frame`, which this struct describes.
     ///
     /// `None` if it cannot describe this frame: the offsets point outside. No header is parsed again, four fixed fields
@@ -181,9 +188,18 @@ impl RxMetadata {
             let payload = usize::from(u16::from_be_bytes([header[4], header[5]]));
             (*header[8..].first_chunk()?, *header[24..].first_chunk()?, l3 + 40 + payload)
         };
+        let (udp_source_port, end) = match self.is_in_udp() {
+            false => (0, end),
+            true => {
+                let at = self.sctp_offset().checked_sub(UDP_HEADER_LENGTH)?;
+                let [s0, s1, _, _, l0, l1, _, _] = *frame.get(at..)?.first_chunk::<UDP_HEADER_LENGTH>()?;
+                let udp_end = at + usize::from(u16::from_be_bytes([l0, l1]));
+                (u16::from_be_bytes([s0, s1]), udp_end.min(end))
+            }
+        };
         let sctp = self.sctp_offset()..end;
         let fits = end <= frame.len() && sctp.len() >= COMMON_HEADER_LENGTH && sctp.start >= l3 + 20;
-        fits.then_some(Located { source, destination, sctp })
+        fits.then_some(Located { source, destination, udp_source_port, sctp })
     }
 }
 
@@ -194,6 +210,8 @@ pub struct Located {
     pub source: [u8; 16],
     /// Destination address, IPv4 as IPv4-mapped IPv6.
     pub destination: [u8; 16],
+    /// Source port of the UDP header; 0 if the packet came directly over IP.
+    pub udp_source_port: u16,
     /// The SCTP packet's bytes within the frame, common header included, Ethernet padding excluded.
     pub sctp: Range<usize>,
 }
@@ -202,13 +220,14 @@ const FLAG_ECN: u8 = 0b11;
 const FLAG_TAGS_SHIFT: u32 = 2;
 const FLAG_IPV6: u8 = 1 << 4;
 const FLAG_ICMP: u8 = 1 << 5;
+const FLAG_UDP: u8 = 1 << 6;
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::frame::{decode, samples};
+    use crate::frame::{decode, decode_udp, samples};
 
     #[test]
     fn the_struct_has_its_size_and_no_padding() {
@@ -233,6 +252,24 @@ mod tests {
             assert_eq!(located.sctp.start, usize::from(decoded.sctp_offset));
             assert_eq!(located.sctp.len(), usize::from(decoded.sctp_len));
         }
+    }
+
+    #[test]
+    fn a_packet_in_udp_is_told_by_its_port() {
+        for (frame, at) in [(samples::udp_ipv4(), 42), (samples::udp_ipv6(), 62)] {
+            let mut longer = frame.clone();
+            longer.extend([0; 9]);
+            let decoded = decode_udp(frame.as_slice(), samples::UDP_PORT).unwrap();
+            let metadata = RxMetadata::new(&decoded, Checksum::Verified, 7, 9);
+            for frame in [&frame, &longer] {
+                let located = metadata.locate(frame).unwrap();
+                assert_eq!((located.udp_source_port, located.sctp), (61_000, at..at + 32));
+            }
+            assert!(metadata.is_in_udp() && metadata.locate(&frame[..at + 31]).is_none());
+        }
+        let decoded = decode(samples::ipv4().as_slice()).unwrap();
+        let metadata = RxMetadata::new(&decoded, Checksum::Verified, 7, 9);
+        assert_eq!(metadata.locate(&samples::ipv4()).unwrap().udp_source_port, 0);
     }
 
     #[test]

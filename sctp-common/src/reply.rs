@@ -22,18 +22,29 @@
 //! IP options and extension headers are not repeated, so an answer is never longer than what it answers, and no
 //! sender can have this host amplify anything. The ECN field is zero, as on all packets that no congestion control looks at.
 //!
+//! What came in UDP is answered in UDP, ports swapped, with a UDP checksum (RFC 6951 §5.3).
+//!
 //! Answers are given in words of 32 bits, most significant byte first on the wire, as the pictures in the RFCs have them.
 
 use crate::crc32c::Crc32c;
-use crate::frame::{Addresses, Decoded};
+use crate::frame::{Addresses, Decoded, UdpHeader};
+use crate::udp;
 use crate::verdict::AnswerReason;
-use crate::wire::{CHUNK_HEADER_LENGTH, COMMON_HEADER_LENGTH, IPPROTO_SCTP, chunk, flags, padded};
+use crate::wire::{
+    CHUNK_HEADER_LENGTH, COMMON_HEADER_LENGTH, IPPROTO_SCTP, IPPROTO_UDP, UDP_HEADER_LENGTH, chunk, flags, padded,
+};
 
 /// Words of an answer over IPv4.
 pub const IPV4_WORDS: usize = 5 + SCTP_WORDS;
 
 /// Words of an answer over IPv6.
 pub const IPV6_WORDS: usize = 10 + SCTP_WORDS;
+
+/// Words of an answer in UDP over IPv4.
+pub const UDP_IPV4_WORDS: usize = IPV4_WORDS + UDP_WORDS;
+
+/// Words of an answer in UDP over IPv6.
+pub const UDP_IPV6_WORDS: usize = IPV6_WORDS + UDP_WORDS;
 
 /// Bytes of the shortest Ethernet frame, without its check sequence: what is shorter is padded with zeros. Not every device
 /// does that for an XDP program.
@@ -83,16 +94,56 @@ pub fn ipv4(packet: &Decoded, addresses: &Addresses, answer: Answer) -> [u32; IP
     [h0, h1, h2, h3, h4, s0, s1, s2, s3]
 }
 
+/// The answer to `packet`, which came in UDP over IPv4 behind `header`, from the first byte of the IP header.
+#[inline(always)]
+#[must_use]
+pub fn udp_ipv4(packet: &Decoded, addresses: &Addresses, header: UdpHeader, answer: Answer) -> [u32; UDP_IPV4_WORDS] {
+    let [h0, h1, h2, h3, h4] = ipv4_header_of(addresses, IPPROTO_UDP, UDP_HEADER_LENGTH + SCTP_WORDS * 4);
+    let sctp = sctp(packet, answer);
+    let [u0, u1] = udp_header(addresses, header, &sctp);
+    let [s0, s1, s2, s3] = sctp;
+    [h0, h1, h2, h3, h4, u0, u1, s0, s1, s2, s3]
+}
+
+/// The answer to `packet`, which came in UDP over IPv6 behind `header`, from the first byte of the IP header.
+#[inline(always)]
+#[must_use]
+pub fn udp_ipv6(packet: &Decoded, addresses: &Addresses, header: UdpHeader, answer: Answer) -> [u32; UDP_IPV6_WORDS] {
+    let ip = ipv6_header_of(addresses, IPPROTO_UDP, UDP_HEADER_LENGTH + SCTP_WORDS * 4);
+    let [h0, h1, h2, h3, h4, h5, h6, h7, h8, h9] = ip;
+    let sctp = sctp(packet, answer);
+    let [u0, u1] = udp_header(addresses, header, &sctp);
+    let [s0, s1, s2, s3] = sctp;
+    [h0, h1, h2, h3, h4, h5, h6, h7, h8, h9, u0, u1, s0, s1, s2, s3]
+}
+
+/// The UDP header of an answer to what came behind `header` between `addresses`, with the checksum.
+#[inline(always)]
+fn udp_header(addresses: &Addresses, header: UdpHeader, sctp: &[u32; SCTP_WORDS]) -> [u32; UDP_WORDS] {
+    let length = (UDP_HEADER_LENGTH + SCTP_WORDS * 4) as u32;
+    let ports = u32::from(header.destination_port) << 16 | u32::from(header.source_port);
+    let mut sum = udp::addresses(addresses) + u64::from(IPPROTO_UDP) + 2 * u64::from(length) + u64::from(ports);
+    for word in sctp {
+        sum += u64::from(*word);
+    }
+    [ports, length << 16 | u32::from(udp::checksum(sum))]
+}
+
 /// The IPv4 header of an answer to a packet between `addresses` that has `length` bytes of SCTP.
 #[inline(always)]
 #[must_use]
 pub fn ipv4_header(addresses: &Addresses, length: usize) -> [u32; 5] {
+    ipv4_header_of(addresses, IPPROTO_SCTP, length)
+}
+
+#[inline(always)]
+fn ipv4_header_of(addresses: &Addresses, upper: u8, length: usize) -> [u32; 5] {
     let [_, _, _, destination] = address(&addresses.source);
     let [_, _, _, source] = address(&addresses.destination);
     // Version 4, five words of header; never to be fragmented; 64 hops.
     let length = 0x4500_0000 | (IPV4_HEADER_LENGTH + length) as u32;
     let fragment = 0x4000;
-    let protocol = HOPS << 24 | (IPPROTO_SCTP as u32) << 16;
+    let protocol = HOPS << 24 | u32::from(upper) << 16;
     let sum = !ones_complement_sum([length, fragment, protocol, source, destination]);
     [length, fragment, protocol | u32::from(sum), source, destination]
 }
@@ -110,9 +161,14 @@ pub fn ipv6(packet: &Decoded, addresses: &Addresses, answer: Answer) -> [u32; IP
 #[inline(always)]
 #[must_use]
 pub fn ipv6_header(addresses: &Addresses, length: usize) -> [u32; 10] {
+    ipv6_header_of(addresses, IPPROTO_SCTP, length)
+}
+
+#[inline(always)]
+fn ipv6_header_of(addresses: &Addresses, upper: u8, length: usize) -> [u32; 10] {
     let [d0, d1, d2, d3] = address(&addresses.source);
     let [a0, a1, a2, a3] = address(&addresses.destination);
-    let length = (length as u32) << 16 | (IPPROTO_SCTP as u32) << 8 | HOPS;
+    let length = (length as u32) << 16 | u32::from(upper) << 8 | HOPS;
     [0x6000_0000, length, a0, a1, a2, a3, d0, d1, d2, d3]
 }
 
@@ -141,6 +197,8 @@ pub fn heartbeat_ack(packet: &Decoded, peer_tag: u32) -> [u32; 4] {
 }
 
 const SCTP_WORDS: usize = (COMMON_HEADER_LENGTH + CHUNK_HEADER_LENGTH) / 4;
+
+const UDP_WORDS: usize = UDP_HEADER_LENGTH / 4;
 
 const IPV4_HEADER_LENGTH: usize = 20;
 const IPV6_HEADER_LENGTH: usize = 40;
@@ -191,7 +249,7 @@ fn ones_complement_sum(words: [u32; 5]) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::{decode, samples};
+    use crate::frame::{decode, decode_udp, samples};
 
     /// What answers `packet` by reflecting its tag.
     fn addresses(frame: &[u8]) -> Addresses {
@@ -219,6 +277,35 @@ mod tests {
                 let answer = Answer { reason: *reason, tag };
                 assert_eq!(Answer::unpack(answer.pack()), answer);
             }
+        }
+    }
+
+    /// What answers in UDP say, their UDP headers by a plain sum of RFC 1071, and that they are decoded.
+    #[test]
+    fn answers_in_udp() {
+        for question in [samples::udp_ipv4(), samples::udp_ipv6()] {
+            let packet = decode_udp(question.as_slice(), samples::UDP_PORT).unwrap();
+            let between = packet.addresses(question.as_slice()).unwrap();
+            let header = packet.udp(question.as_slice()).unwrap();
+            let answer = reflecting(&packet, AnswerReason::Abort);
+            let (words, ip) = match packet.is_ipv4 {
+                true => (bytes(&udp_ipv4(&packet, &between, header, answer)), 20),
+                false => (bytes(&udp_ipv6(&packet, &between, header, answer)), 40),
+            };
+            assert_eq!(words[ip..ip + 6], [0x26, 0xab, 0xee, 0x48, 0, 24]);
+            assert!(checked(&words[ip + 8..]));
+            assert_eq!(words[ip + 20..], [6, 1, 0, 4]);
+            let addresses = if packet.is_ipv4 { 12..20 } else { 8..40 };
+            let (source, destination) = words[addresses.clone()].split_at(addresses.len() / 2);
+            let mut unsummed = words[ip..].to_vec();
+            unsummed[6..8].fill(0);
+            assert_eq!(samples::udp_summed(unsummed, source, destination), words[ip..]);
+            let ether_type = if packet.is_ipv4 { 0x0800 } else { 0x86dd };
+            let frame = samples::ethernet(&[], ether_type, &words);
+            let decoded = decode_udp(frame.as_slice(), 61_000).unwrap();
+            let back = decoded.addresses(frame.as_slice()).unwrap();
+            assert_eq!((back.source, back.destination), (between.destination, between.source));
+            assert_eq!(decoded.sctp_len, 16);
         }
     }
 

@@ -222,6 +222,7 @@ reasons! {
     /// Why a packet was left to the kernel.
     PassReason {
         NotSctp = "not-sctp": "Not SCTP over IPv4 or IPv6, or too short to tell.",
+        Udp = "udp": "UDP, but not to our encapsulation port (RFC 6951), if we have one.",
         Icmp = "icmp": "An ICMP or ICMPv6 message that quotes no packet of ours, or need not be heeded (RFC 9260 §10).",
         ExtensionHeaders = "extension-headers": "A chain of IPv6 extension headers longer than the program follows.",
         SourceRouted = "source-routed": "An IPv6 routing header with segments left: this host is only a way-point.",
@@ -264,6 +265,10 @@ reasons! {
         Truncated = "truncated": "The frame ends before the length that its IP header states.",
         Fragment = "fragment": "The first fragment of a packet for us, which nobody here reassembles.",
         TooLong = "too-long": "An SCTP packet longer than the program can verify (9216 bytes).",
+        UdpLength = "udp-length": "The UDP length is below that of its header, or beyond the IP packet (RFC 6951 §5.3).",
+        UdpPortZero = "udp-port-zero": "SCTP in UDP from port 0, which nobody can answer to.",
+        UdpChecksum = "udp-checksum": "The UDP checksum is wrong.",
+        UdpZeroChecksum = "udp-zero-checksum": "SCTP in UDP over IPv6 without a UDP checksum (RFC 6951 §5.3, RFC 8200 §8.1).",
         ShortHeader = "short-header": "Fewer than the 12 bytes of an SCTP common header.",
         PortZero = "port-zero": "Source or destination port 0.",
         NoChunk = "no-chunk": "A common header without any chunk.",

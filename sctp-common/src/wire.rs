@@ -5,8 +5,14 @@
 /// IP protocol number (and IPv6 next header value) of SCTP.
 pub const IPPROTO_SCTP: u8 = 132;
 
-/// UDP port on which SCTP over UDP is expected (RFC 6951 §4.1).
+/// UDP port on which SCTP over UDP is expected (RFC 6951 §5.1).
 pub const UDP_ENCAPSULATION_PORT: u16 = 9899;
+
+/// IP protocol number (and IPv6 next header value) of UDP.
+pub const IPPROTO_UDP: u8 = 17;
+
+/// Bytes of the UDP header: ports, length, checksum (RFC 768).
+pub const UDP_HEADER_LENGTH: usize = 8;
 
 /// Bytes of the common header: ports, verification tag, checksum (§3.1).
 pub const COMMON_HEADER_LENGTH: usize = 12;
@@ -188,6 +194,8 @@ pub mod cause {
     pub const USER_ABORT: u16 = 12;
     /// Protocol violation (§3.3.10.13).
     pub const PROTOCOL_VIOLATION: u16 = 13;
+    /// Restart of an association with a new encapsulation port (draft-tuexen-tsvwg-rfc6951-bis).
+    pub const RESTART_WITH_NEW_ENCAPSULATION_PORT: u16 = 14;
     /// Request to delete the last remaining IP address (RFC 5061 §4.3.1).
     pub const DELETE_LAST_ADDRESS: u16 = 0x00a0;
     /// Operation refused because of resource shortage (RFC 5061 §4.3.2).

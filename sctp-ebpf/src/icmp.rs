@@ -8,7 +8,7 @@ use sctp_common::verdict::{PassReason, Verdict};
 
 use crate::packet::Packet;
 use crate::tables::Maps;
-use crate::{index, redirect};
+use crate::{index, redirect, settings};
 
 /// Decides the fate of a frame with an ICMP or ICMPv6 message and gives the verdict's index.
 ///
@@ -22,7 +22,7 @@ pub(crate) extern "C" fn sctp_icmp(ctx: *mut xdp_md) -> u32 {
 
 #[inline(always)]
 fn judge(ctx: &XdpContext) -> Result<Verdict, Verdict> {
-    let quotation = quotation(&Packet::of(ctx)).ok_or(PassReason::Icmp)?;
+    let quotation = quotation(&Packet::of(ctx), settings::udp_port()).ok_or(PassReason::Icmp)?;
     let owner = quotation.find_owner(&Packet::of(ctx), &Maps)?;
     redirect::to_owner::<false>(ctx, &RxMetadata::of_icmp(&quotation, owner.slot, owner.generation), &owner)
 }

@@ -25,6 +25,7 @@ mod report;
 mod sample;
 mod settings;
 mod tables;
+mod udp;
 mod unclaimed;
 
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_REDIRECT, XDP_TX};
@@ -43,10 +44,15 @@ use crate::tables::Maps;
 /// Entry point of the program.
 #[xdp]
 pub(crate) fn sctp_xdp(ctx: XdpContext) -> u32 {
-    let index = match decode(&Packet::of(&ctx)) {
+    let decoded = match decode(&Packet::of(&ctx)) {
+        Ok(packet) => Ok(packet),
+        Err(Verdict::Pass(PassReason::Icmp)) => Err(icmp::sctp_icmp(ctx.ctx)),
+        Err(Verdict::Pass(PassReason::Udp)) if settings::udp_port() != 0 => udp::decode(&ctx),
+        Err(verdict) => Err(verdict.index()),
+    };
+    let index = match decoded {
         Ok(packet) => judge(&ctx, &packet::any(packet)),
-        Err(Verdict::Pass(PassReason::Icmp)) => icmp::sctp_icmp(ctx.ctx),
-        Err(verdict) => verdict.index(),
+        Err(index) => index,
     };
     conclude(&ctx, index)
 }
@@ -57,7 +63,8 @@ pub(crate) fn sctp_xdp(ctx: XdpContext) -> u32 {
 /// room on the stack beside the others. A packet goes to them in three registers.
 #[inline(always)]
 fn judge(ctx: &XdpContext, packet: &Decoded) -> u32 {
-    if !Maps.port(packet.destination_port).is_owned() && packet.destination_port != 0 {
+    let may_be_ours = packet.destination_port == 0 || packet.in_udp;
+    if !may_be_ours && !Maps.port(packet.destination_port).is_owned() {
         return Verdict::from(PassReason::PortNotOwned).index();
     }
     let [place, header, rest] = packet.pack();
@@ -73,7 +80,12 @@ fn judge(ctx: &XdpContext, packet: &Decoded) -> u32 {
                 owner
             }
             Ok(Claim::Nobody(answer)) => {
-                let answered = answer::sctp_answer(ctx.ctx, place, header, rest, answer.pack());
+                let refused = udp::refuse::<true>(ctx, packet).or_else(|| checksum::refuse(ctx, place, rest));
+                let answered = match refused {
+                    Some(index) => index,
+                    None if packet.in_udp => answer::sctp_answer_in_udp(ctx.ctx, place, header, answer.pack()),
+                    None => answer::sctp_answer(ctx.ctx, place, header, answer.pack()),
+                };
                 if !settings::workers_answer() || answered != answer::BY_WORKER {
                     return answered;
                 }
@@ -95,6 +107,9 @@ fn judge(ctx: &XdpContext, packet: &Decoded) -> u32 {
 /// Gives the frame with `packet` to `owner`, if its checksum is not wrong.
 #[inline(always)]
 fn deliver(ctx: &XdpContext, packet: &Decoded, owner: &Owner) -> u32 {
+    if let Some(index) = udp::refuse::<false>(ctx, packet) {
+        return index;
+    }
     index(
         settings::checksum_policy().accept(packet, || checksum::compute(ctx, packet)).map_err(Verdict::from).and_then(
             |checksum| {

@@ -28,6 +28,10 @@ static POLICY: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 static VERIFY_UP_TO: Global<u32> = Global::new(u32::MAX);
 
+/// Our UDP encapsulation port, or 0.
+#[unsafe(no_mangle)]
+static UDP_PORT: Global<u32> = Global::new(0);
+
 /// Rate of answers of each CPU.
 #[unsafe(no_mangle)]
 static ANSWERS_PER_CPU: Global<[u64; 2]> = Global::new(Rate::ANSWERS_PER_CPU.to_global());
@@ -77,6 +81,12 @@ pub(crate) fn workers() -> u32 {
 #[inline(always)]
 pub(crate) fn policy() -> u32 {
     POLICY.load()
+}
+
+/// Our UDP encapsulation port; 0 if what comes in UDP is none of our business.
+#[inline(always)]
+pub(crate) fn udp_port() -> u16 {
+    UDP_PORT.load() as u16
 }
 
 /// Which packets' checksums are computed.

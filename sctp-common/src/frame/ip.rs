@@ -3,13 +3,13 @@
 use super::{Frame, Words as _};
 use crate::icmp::{ICMP, ICMPV6};
 use crate::verdict::{DropReason, PassReason, Verdict};
-use crate::wire::IPPROTO_SCTP;
+use crate::wire::IPPROTO_UDP;
 
 /// How many IPv6 extension headers are followed. RFC 8200 §4.1 recommends an order with at most six in front of the upper
 /// layer; more make the packet [`PassReason::ExtensionHeaders`].
 pub(super) const MAX_EXTENSION_HEADERS: usize = 6;
 
-/// An IP packet that carries SCTP.
+/// An IP packet that carries what was looked for.
 pub(super) struct IpPacket {
     pub(super) is_ipv4: bool,
     pub(super) ecn: u8,
@@ -20,7 +20,7 @@ pub(super) struct IpPacket {
     pub(super) payload_len: usize,
 }
 
-/// Reads the IPv4 header at `at` (RFC 791 §3.1).
+/// Reads the IPv4 header at `at` (RFC 791 §3.1) of a packet that carries `upper`: SCTP or UDP.
 ///
 /// ```text
 ///  0                   1                   2                   3
@@ -40,13 +40,13 @@ pub(super) struct IpPacket {
 /// +---------------------------------------------------------------+
 /// ```
 #[inline(always)]
-pub(super) fn ipv4<F: Frame + ?Sized>(frame: &F, at: usize) -> Result<IpPacket, Verdict> {
+pub(super) fn ipv4<F: Frame + ?Sized>(frame: &F, at: usize, upper: u8) -> Result<IpPacket, Verdict> {
     // In three words, the first byte of each the least significant, and the last one half: single bytes would be stored and gathered again.
     let header = frame.words::<IPV4_HEADER_LENGTH>(at).ok_or(PassReason::NotSctp)?;
     let (start, middle, end) = (header.word::<0>(), header.word::<8>(), header.word::<12>() >> 32);
     let protocol = (middle >> 8) as u8;
-    if protocol != IPPROTO_SCTP {
-        return Err(if protocol == ICMP { PassReason::Icmp } else { PassReason::NotSctp }.into());
+    if protocol != upper {
+        return Err(other(protocol).into());
     }
     if start as u8 >> 4 != 4 {
         return Err(DropReason::IpVersion.into());
@@ -79,6 +79,18 @@ pub(super) fn ipv4<F: Frame + ?Sized>(frame: &F, at: usize) -> Result<IpPacket, 
     })
 }
 
+/// What a packet is that carries `protocol` and not what was looked for.
+#[inline(always)]
+fn other(protocol: u8) -> PassReason {
+    if protocol == ICMP {
+        PassReason::Icmp
+    } else if protocol == IPPROTO_UDP {
+        PassReason::Udp
+    } else {
+        PassReason::NotSctp
+    }
+}
+
 /// The ones'-complement sum over the header (RFC 1071), `fixed` being that over the words before its options: 0xffff if its checksum is
 /// right. Words are added least significant byte first, which changes the sum's byte order but not whether it is all ones.
 #[inline(always)]
@@ -100,7 +112,7 @@ fn header_sum<F: Frame + ?Sized>(frame: &F, at: usize, fixed: u64, header_len: u
     Some(sum as u32)
 }
 
-/// Reads the IPv6 header at `at` and follows its extension headers (RFC 8200 §3, §4).
+/// Reads the IPv6 header at `at` and follows its extension headers (RFC 8200 §3, §4) to `upper`: SCTP or UDP.
 ///
 /// ```text
 ///  0                   1                   2                   3
@@ -116,9 +128,9 @@ fn header_sum<F: Frame + ?Sized>(frame: &F, at: usize, fixed: u64, header_len: u
 /// +---------------------------------------------------------------+
 /// ```
 #[inline(always)]
-pub(super) fn ipv6<F: Frame + ?Sized>(frame: &F, at: usize) -> Result<IpPacket, Verdict> {
+pub(super) fn ipv6<F: Frame + ?Sized>(frame: &F, at: usize, upper: u8) -> Result<IpPacket, Verdict> {
     let start = frame.words::<8>(at).ok_or(PassReason::NotSctp)?.word::<0>();
-    let chain = extension_headers(frame, (start >> 48) as u8, at + 40)?;
+    let chain = extension_headers(frame, (start >> 48) as u8, at + 40, upper)?;
     if chain.upper == ICMPV6 {
         return Err(PassReason::Icmp.into());
     }
@@ -144,7 +156,7 @@ pub(super) fn ipv6<F: Frame + ?Sized>(frame: &F, at: usize) -> Result<IpPacket, 
     })
 }
 
-/// A chain of extension headers that leads to SCTP or ICMPv6.
+/// A chain of extension headers that leads to what was looked for, or to ICMPv6.
 pub(crate) struct Chain {
     /// Where it ends and that begins, from the frame's start.
     pub(crate) end: usize,
@@ -154,17 +166,22 @@ pub(crate) struct Chain {
     pub(crate) upper: u8,
 }
 
-/// Follows the extension headers from offset `at`, the first of which is of type `first` (RFC 8200 §4).
+/// Follows the extension headers from offset `at`, the first of which is of type `first`, to `upper` or to ICMPv6 (RFC 8200 §4).
 ///
 /// # Errors
 ///
 /// The verdict on a packet that carries something else, or whose chain cannot be followed.
 #[inline(always)]
-pub(crate) fn extension_headers<F: Frame + ?Sized>(frame: &F, first: u8, at: usize) -> Result<Chain, Verdict> {
+pub(crate) fn extension_headers<F: Frame + ?Sized>(
+    frame: &F,
+    first: u8,
+    at: usize,
+    upper: u8,
+) -> Result<Chain, Verdict> {
     let mut kind = first;
-    let mut chain = Chain { end: at, fragment: false, upper: IPPROTO_SCTP };
+    let mut chain = Chain { end: at, fragment: false, upper };
     for _ in 0..=MAX_EXTENSION_HEADERS {
-        if kind == IPPROTO_SCTP {
+        if kind == upper {
             return Ok(chain);
         }
         if kind == ICMPV6 {
@@ -172,14 +189,14 @@ pub(crate) fn extension_headers<F: Frame + ?Sized>(frame: &F, first: u8, at: usi
             return Ok(chain);
         }
         if !matches!(kind, HOP_BY_HOP | ROUTING | FRAGMENT | DESTINATION) {
-            return Err(PassReason::NotSctp.into());
+            return Err(if kind == IPPROTO_UDP { PassReason::Udp } else { PassReason::NotSctp }.into());
         }
         let [next, length, b2, b3]: [u8; 4] = frame.read(chain.end).ok_or(PassReason::NotSctp)?;
         let mut bytes = (usize::from(length) + 1) * 8;
         if kind == FRAGMENT {
             let offset_flags = u16::from_be_bytes([b2, b3]);
             if offset_flags & 0xfff8 != 0 {
-                let ours = next == IPPROTO_SCTP;
+                let ours = next == upper;
                 return Err(if ours { PassReason::LaterFragment } else { PassReason::NotSctp }.into());
             }
             chain.fragment |= offset_flags & 1 != 0;

@@ -76,3 +76,43 @@ pub(crate) fn ipv6() -> Vec<u8> {
 pub(crate) fn qinq() -> Vec<u8> {
     ethernet(&[0x88a8, 0x8100], 0x0800, &ipv4_packet(&[], &packet()))
 }
+
+/// Our UDP encapsulation port in the samples.
+pub(crate) const UDP_PORT: u16 = 9899;
+
+/// `payload` in UDP, from port 61000 to [`UDP_PORT`], without a checksum.
+pub(crate) fn udp(payload: &[u8]) -> Vec<u8> {
+    let mut packet = 61_000_u16.to_be_bytes().to_vec();
+    packet.extend(UDP_PORT.to_be_bytes());
+    packet.extend((8 + payload.len() as u16).to_be_bytes());
+    packet.extend([0, 0]);
+    packet.extend(payload);
+    packet
+}
+
+/// The UDP packet `udp`, whose checksum field is 0, with its checksum between two addresses as bytes.
+pub(crate) fn udp_summed(mut udp: Vec<u8>, source: &[u8], destination: &[u8]) -> Vec<u8> {
+    let pseudo = [source, destination, &[0, 17], &(udp.len() as u16).to_be_bytes(), &udp].concat();
+    let mut sum: u32 =
+        pseudo.chunks(2).map(|word| u32::from(word[0]) << 8 | word.get(1).map_or(0, |low| u32::from(*low))).sum();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    let sum = if sum == 0xffff { 0xffff } else { !sum as u16 };
+    udp[6..8].copy_from_slice(&sum.to_be_bytes());
+    udp
+}
+
+/// The packet in UDP over IPv4, with a checksum.
+pub(crate) fn udp_ipv4() -> Vec<u8> {
+    let mut packet = ipv4_packet(&[], &udp_summed(udp(&packet()), &[10, 0, 0, 1], &[10, 0, 0, 2]));
+    packet[9] = 17;
+    repair(&mut packet);
+    ethernet(&[], 0x0800, &packet)
+}
+
+/// The packet in UDP over IPv6, with a checksum.
+pub(crate) fn udp_ipv6() -> Vec<u8> {
+    let address = |last| [0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, last];
+    ethernet(&[], 0x86dd, &ipv6_packet(&[], 17, &udp_summed(udp(&packet()), &address(1), &address(2))))
+}

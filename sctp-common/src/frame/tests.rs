@@ -76,7 +76,9 @@ fn up_to_two_vlan_tags_are_followed() {
 #[test]
 fn what_is_not_sctp_passes() {
     let udp = changed(|packet| packet[9] = 17);
-    assert_eq!(verdict(&udp), Pass(PassReason::NotSctp));
+    assert_eq!(verdict(&udp), Pass(PassReason::Udp));
+    let tcp = changed(|packet| packet[9] = 6);
+    assert_eq!(verdict(&tcp), Pass(PassReason::NotSctp));
     assert_eq!(verdict(&ethernet(&[], 0x0806, &[0; 46])), Pass(PassReason::NotSctp));
     assert_eq!(verdict(&ethernet(&[], 0x86dd, &ipv6_packet(&[], 58, &[0; 20]))), Pass(PassReason::Icmp));
     let authenticated = ipv6_packet(&[(AUTHENTICATION, &[0, 4, 0, 0])], 132, &packet());

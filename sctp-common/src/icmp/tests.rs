@@ -77,7 +77,7 @@ fn icmpv6(kind: u8, code: u8, word: u32, quoted: &[u8]) -> Vec<u8> {
 }
 
 fn found(frame: &[u8]) -> Option<Quotation> {
-    quotation(frame)
+    quotation(frame, 0)
 }
 
 #[test]
@@ -161,6 +161,40 @@ fn what_may_be_ignored_is_ignored() {
     assert_eq!(found(&icmp(3, 4, 0, &v4)).unwrap().mtu(), None, "an old router");
 }
 
+/// RFC 6951 §5.5.
+#[test]
+fn what_went_in_udp_is_known_by_our_port() {
+    let in_udp = |from: u16, to: u16| {
+        let ports = [from.to_be_bytes(), to.to_be_bytes()].concat();
+        [ports, vec![0, 40, 0, 0], samples::packet()].concat()
+    };
+    let v4 = |udp: &[u8]| {
+        let mut quoted = samples::ipv4_packet(&[], udp);
+        quoted[9] = 17;
+        quoted
+    };
+    let v6 = |udp: &[u8]| samples::ipv6_packet(&[], 17, udp);
+    let sent = in_udp(samples::UDP_PORT, 61_000);
+    for (frame, port_unreachable) in [
+        (icmp(3, 4, 1400, &v4(&sent)), false),
+        (icmp(3, 3, 0, &v4(&sent)), true),
+        (icmpv6(2, 0, 1300, &v6(&sent)), false),
+        (icmpv6(1, 4, 0, &v6(&sent)), true),
+    ] {
+        let found = quotation(frame.as_slice(), samples::UDP_PORT).unwrap();
+        assert_eq!((found.udp_port, found.verification_tag, found.source_port), (61_000, PEER_TAG, PORT));
+        assert_eq!(found.is_protocol_unreachable(), port_unreachable);
+        assert!(found.has_right_checksums(&frame));
+        assert_eq!(found.find_owner(frame.as_slice(), &Endpoint::new()).unwrap().reason, RedirectReason::Icmp);
+        assert_eq!(quotation(frame.as_slice(), 0), None, "without a port of ours");
+    }
+    // Not ours, no port to answer to, or too short to tell.
+    for other in [in_udp(samples::UDP_PORT + 1, 61_000), in_udp(samples::UDP_PORT, 0), sent[..15].to_vec()] {
+        assert_eq!(quotation(icmp(3, 3, 0, &v4(&other)).as_slice(), samples::UDP_PORT), None);
+        assert_eq!(quotation(icmpv6(1, 4, 0, &v6(&other)).as_slice(), samples::UDP_PORT), None);
+    }
+}
+
 /// ICMP6.
 #[test]
 fn an_init_is_known_by_its_initiate_tag() {
@@ -223,7 +257,7 @@ proptest::proptest! {
         let at = at % frame.len();
         frame[at] = value;
         frame.truncate(frame.len() - cut % frame.len());
-        if let Some(quotation) = quotation(frame.as_slice()) {
+        if let Some(quotation) = quotation(frame.as_slice(), samples::UDP_PORT) {
             let _ = quotation.has_right_checksums(&frame);
         }
     }

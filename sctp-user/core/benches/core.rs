@@ -302,6 +302,7 @@ impl Pair {
         let datagram = Datagram {
             source: IpAddr::from(ADDRESSES[1 - end]),
             destination: IpAddr::from(ADDRESSES[end]),
+            encapsulation: None,
             ecn: Ecn::NotEct,
             checksum: ChecksumState::Verified,
             association: Some(self.ids[end]),

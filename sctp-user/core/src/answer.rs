@@ -1,31 +1,43 @@
 //! Packets that are written before it is their turn to be sent: answers without an association, and last words.
 
 use core::net::IpAddr;
+use core::num::NonZeroU16;
 
 use bytes::Bytes;
+use sctp_common::wire::UDP_HEADER_LENGTH;
 use smallvec::SmallVec;
 
 use crate::wire::{Checksum, CommonHeader, Emit, Sink, Writer, padded};
 
+/// Where a packet goes, and how.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Destination {
+    /// Our address to send from; `None` leaves it to routing.
+    pub(crate) source: Option<IpAddr>,
+    pub(crate) address: IpAddr,
+    /// The UDP port that it goes to in UDP; `None` for directly over IP.
+    pub(crate) encapsulation: Option<NonZeroU16>,
+}
+
 /// A packet with one chunk, ready to be sent.
 #[derive(Debug)]
 pub(crate) struct Answer {
-    pub(crate) source: Option<IpAddr>,
-    pub(crate) destination: IpAddr,
+    pub(crate) to: Destination,
     pub(crate) bytes: SmallVec<[u8; 64]>,
 }
 
 impl Answer {
     /// Writes a packet with `chunk` alone. `None` if the chunk has no space in a packet of `max_packet` bytes.
     pub(crate) fn new<C: Emit>(
-        (source, destination): (Option<IpAddr>, IpAddr),
+        to: Destination,
         header: CommonHeader,
         chunk: &C,
         checksum: Checksum,
         max_packet: usize,
     ) -> Option<Self> {
         let len = 12 + padded(chunk.length());
-        if len > max_packet {
+        let udp_header = if to.encapsulation.is_some() { UDP_HEADER_LENGTH } else { 0 };
+        if len + udp_header > max_packet {
             return None;
         }
         let mut bytes = SmallVec::from_elem(0, len);
@@ -40,7 +52,7 @@ impl Answer {
         writer.chunk(chunk).ok()?;
         let written = writer.finish(checksum);
         bytes.truncate(written);
-        Some(Self { source, destination, bytes })
+        Some(Self { to, bytes })
     }
 }
 

@@ -4,6 +4,7 @@
 //! silent.
 
 use core::net::IpAddr;
+use core::num::NonZeroU16;
 use core::ops::RangeInclusive;
 use core::time::Duration;
 
@@ -19,6 +20,9 @@ pub struct EndpointConfig {
     /// peers (RFC 9260 §5.1.2) and can be changed later for associations to come. Empty: every destination address of a
     /// packet is taken for ours and nothing is announced, which is right for a host with one address.
     pub addresses: Vec<IpAddr>,
+    /// Our UDP encapsulation port: the source port of packets that go in UDP, and the destination port of those that come in UDP (RFC 6951
+    /// §5.1, §5.3). `None`, the default, if packets come and go directly over IP only.
+    pub udp_port: Option<NonZeroU16>,
     /// How verification tags name the worker that owns an association; `None` when there is one worker only.
     pub steering: Option<WorkerSteering>,
     /// Ports that [`Connect::local_port`]` = None` picks from.
@@ -65,6 +69,7 @@ impl Default for EndpointConfig {
     fn default() -> Self {
         Self {
             addresses: Vec::new(),
+            udp_port: None,
             steering: None,
             ephemeral_ports: 49152..=65535,
             max_associations: 1_000_000,
@@ -269,6 +274,11 @@ pub struct AssociationConfig {
     /// use", §3.2.2, §3.3.2) and leaves out the procedure, which is that of RFC 4960 Appendix A.
     pub ecn: bool,
 
+    /// The peer's UDP encapsulation port: packets of an association that we begin go in UDP to this port (SCTP_REMOTE_UDP_ENCAPS_PORT, RFC
+    /// 6951 §6.1), until one of the peer comes from elsewhere, or not in UDP (§5.4). It needs [`EndpointConfig::udp_port`]. Associations
+    /// that we accept answer as the peer sends. `None`, the default, for directly over IP.
+    pub remote_udp_port: Option<NonZeroU16>,
+
     /// PMTU assumed for a path at first, in bytes with the IP header; 576 to 65 535. Default 1500.
     pub path_mtu: u16,
     /// Largest PMTU to look for: what the interface carries, in bytes with the IP header. Default `None`: no more than
@@ -344,6 +354,7 @@ impl AssociationConfig {
             queued_outside: false,
             congestion: CongestionAlgorithm::NewReno,
             ecn: false,
+            remote_udp_port: None,
             path_mtu: 1500,
             max_path_mtu: None,
             path_mtu_discovery: true,
@@ -476,6 +487,7 @@ impl AssociationConfig {
         fixed(self.heartbeat_interval == before.heartbeat_interval, "heartbeat_interval")?;
         fixed(self.scheduler == before.scheduler, "scheduler")?;
         fixed(self.congestion == before.congestion, "congestion")?;
+        fixed(self.remote_udp_port == before.remote_udp_port, "remote_udp_port")?;
         fixed(self.path_mtu == before.path_mtu, "path_mtu")?;
         fixed(self.max_paths == before.max_paths, "max_paths")?;
         fixed(self.queued_outside == before.queued_outside, "queued_outside")

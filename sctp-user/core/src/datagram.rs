@@ -2,6 +2,7 @@
 
 use core::fmt;
 use core::net::IpAddr;
+use core::num::NonZeroU16;
 use core::ops::Range;
 
 use bytes::Bytes;
@@ -17,6 +18,8 @@ pub struct Datagram<'a> {
     pub source: IpAddr,
     /// Destination address of the IP header: one of ours.
     pub destination: IpAddr,
+    /// The UDP source port of a packet that came in UDP (RFC 6951); `None` for one directly over IP.
+    pub encapsulation: Option<NonZeroU16>,
     /// The ECN field of the IP header.
     pub ecn: Ecn,
     /// Whether someone below has already verified the CRC32c (RFC 9260 §6.8).
@@ -35,6 +38,7 @@ impl fmt::Debug for Datagram<'_> {
         f.debug_struct("Datagram")
             .field("source", &self.source)
             .field("destination", &self.destination)
+            .field("encapsulation", &self.encapsulation)
             .field("ecn", &self.ecn)
             .field("checksum", &self.checksum)
             .field("association", &self.association)
@@ -119,6 +123,9 @@ pub struct Transmit {
     pub source: Option<IpAddr>,
     /// Where it goes.
     pub destination: IpAddr,
+    /// The UDP destination port of a packet that has to go in UDP, with our own encapsulation port as source port (RFC 6951 §5.3); `None`
+    /// for one directly over IP.
+    pub encapsulation: Option<NonZeroU16>,
     /// Length in bytes of what was written, from the common header on.
     pub len: usize,
     /// What to put in the ECN field of the IP header.

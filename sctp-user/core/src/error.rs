@@ -69,6 +69,9 @@ pub enum ConnectError {
         /// Our port.
         local_port: u16,
     },
+    /// Packets were to go in UDP, and the endpoint has no UDP port to send them from ([`EndpointConfig::udp_port`](crate::EndpointConfig)).
+    #[error("packets cannot go in UDP without a local UDP encapsulation port: set one (`udp_port`)")]
+    NoUdpPort,
     /// Every ephemeral port is taken for this peer.
     #[error("no ephemeral port is free for this peer: close associations or widen `ephemeral_ports`")]
     NoFreePort,
@@ -133,6 +136,9 @@ pub enum AssociationError {
     /// The peer has not been told of this address as one of ours.
     #[error("{0} is not an address that the peer knows as ours")]
     NotOurAddress(IpAddr),
+    /// Packets were to go in UDP, and the endpoint has no UDP port to send them from ([`EndpointConfig::udp_port`](crate::EndpointConfig)).
+    #[error("packets cannot go in UDP without a local UDP encapsulation port: set one (`udp_port`)")]
+    NoUdpPort,
     /// The setting is wrong.
     #[error(transparent)]
     Config(#[from] ConfigError),

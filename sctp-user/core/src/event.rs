@@ -1,6 +1,7 @@
 //! What an endpoint tells its user (RFC 9260 §11.2).
 
 use core::net::IpAddr;
+use core::num::NonZeroU16;
 use core::time::Duration;
 
 use bytes::Bytes;
@@ -342,6 +343,8 @@ impl Discard {
 pub struct PathInfo {
     /// The peer's address that names the path.
     pub address: IpAddr,
+    /// The UDP port that packets go to there in UDP (RFC 6951); `None` for directly over IP.
+    pub encapsulation: Option<NonZeroU16>,
     /// Its state.
     pub state: PathState,
     /// Whether it is the primary path.
@@ -358,7 +361,7 @@ pub struct PathInfo {
     pub ssthresh: u32,
     /// Bytes in flight.
     pub flight: u32,
-    /// Path MTU in bytes, IP header included.
+    /// Path MTU in bytes, IP header and UDP header included.
     pub mtu: u16,
     /// Consecutive errors.
     pub error_count: u32,

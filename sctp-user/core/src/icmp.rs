@@ -3,6 +3,7 @@
 //! The core does not parse ICMP: whoever receives it hands in type, code and the packet that it quotes.
 
 use core::net::IpAddr;
+use core::num::NonZeroU16;
 
 use crate::AssociationState;
 use crate::wire::ChunkType;
@@ -21,6 +22,8 @@ pub struct IcmpMessage<'a> {
     pub source: IpAddr,
     /// Destination address of the packet that is quoted.
     pub destination: IpAddr,
+    /// The UDP destination port of a packet that went in UDP (RFC 6951 §5.5); `None` if it went directly over IP.
+    pub encapsulation: Option<NonZeroU16>,
     /// What is quoted of the SCTP packet, from its common header on: 8 bytes at least, or the message tells nothing.
     pub quoted: &'a [u8],
 }
@@ -65,9 +68,12 @@ pub(crate) struct Suspect {
     pub(crate) aborts: bool,
 }
 
-/// Reads a message's type and code.
-pub(crate) fn meaning(is_ipv4: bool, icmp_type: u8, code: u8) -> Meaning {
+/// Reads a message's type and code; `in_udp` says whether the packet that it quotes went in UDP.
+pub(crate) fn meaning(is_ipv4: bool, icmp_type: u8, code: u8, in_udp: bool) -> Meaning {
     match (is_ipv4, icmp_type, code) {
+        // "ICMP messages with type 'Destination Unreachable' and code 'Port Unreachable' SHOULD be treated as ICMP messages with type
+        // 'Destination Unreachable' and code 'Protocol Unreachable'", and so on for ICMPv6 (RFC 6951 §5.5).
+        (true, 3, 3) | (false, 1, 4) if in_udp => Meaning::NoSctp,
         //= RFC 9260 §10: "An implementation SHOULD ignore any ICMP messages where the code indicates "Port Unreachable"."
         (true, 3, 3) | (false, 1, 4) => Meaning::Nothing,
         (true, 3, 4) | (false, 2, _) => Meaning::TooBig,
@@ -169,7 +175,12 @@ mod tests {
             (false, 4, 2, Meaning::Nothing),
             (false, 128, 0, Meaning::Nothing),
         ] {
-            assert_eq!(meaning(is_ipv4, icmp_type, code), expected, "IPv4: {is_ipv4}, type {icmp_type}, code {code}");
+            let what = format!("IPv4: {is_ipv4}, type {icmp_type}, code {code}");
+            assert_eq!(meaning(is_ipv4, icmp_type, code, false), expected, "{what}");
+            // RFC 6951 §5.5: of what went in UDP, only the want of the port means something else.
+            let port_unreachable = matches!((is_ipv4, icmp_type, code), (true, 3, 3) | (false, 1, 4));
+            let expected = if port_unreachable { Meaning::NoSctp } else { expected };
+            assert_eq!(meaning(is_ipv4, icmp_type, code, true), expected, "{what}, in UDP");
         }
     }
 

@@ -16,6 +16,7 @@ use crate::congestion::{AnyController, Controller, Pacer};
 use crate::event::PathState;
 use crate::serial::Tsn;
 use crate::time::Instant;
+use sctp_common::wire::UDP_HEADER_LENGTH;
 
 pub(crate) use self::list::Paths;
 use self::pmtu::{Discovery, LargePackets};
@@ -33,6 +34,8 @@ pub(crate) struct Path {
     pub(crate) address: IpAddr,
     /// Our address to send from; `None` leaves it to routing.
     pub(crate) source: Option<IpAddr>,
+    /// The peer's UDP encapsulation port there (RFC 6951 §5.1); `None` while packets go directly over IP.
+    pub(crate) encapsulation: Option<NonZeroU16>,
     pub(crate) state: PathState,
     pub(crate) rtt: RttEstimator,
     //= RFC 9260 §7.2: "an SCTP sender MUST keep a set of the control variables cwnd, ssthresh, and partial_bytes_acked
@@ -48,7 +51,7 @@ pub(crate) struct Path {
     /// When T3-rtx expires, if it runs (§6.3.2).
     pub(crate) t3: Option<Instant>,
     pub(crate) heartbeat: Heartbeat,
-    /// PMTU in bytes, with the IP header.
+    /// PMTU in bytes, with the lower headers.
     //= RFC 9260 §7.3: "An endpoint MUST maintain separate PMTU estimates for each destination address of its peer."
     pub(crate) mtu: u16,
     /// How the PMTU is found out.
@@ -118,6 +121,7 @@ impl Path {
         let mut path = Self {
             address,
             source: None,
+            encapsulation: None,
             state,
             rtt: RttEstimator::new(config),
             controller: AnyController::new(config.congestion, 0, address.is_ipv4()),
@@ -141,6 +145,15 @@ impl Path {
         path
     }
 
+    /// The same path, with packets in UDP to this port if there is one (RFC 6951 §5.1).
+    pub(crate) fn encapsulated(mut self, port: Option<NonZeroU16>, config: &AssociationConfig) -> Self {
+        if port.is_some() {
+            self.encapsulation = port;
+            self.reset_congestion(config);
+        }
+        self
+    }
+
     /// The congestion controller begins anew (§7.2.5).
     pub(crate) fn reset_congestion(&mut self, config: &AssociationConfig) {
         let max_chunk = (self.max_packet() - COMMON_HEADER) as u32;
@@ -150,19 +163,22 @@ impl Path {
         self.fast_retransmit = false;
     }
 
-    /// Bytes for an SCTP packet: the PMTU without the IP header.
+    /// Bytes for an SCTP packet: the PMTU without the lower headers.
+    // "If an SCTP endpoint starts to encapsulate the packets of a path, it MUST decrease the Path MTU of that path by the size of the UDP
+    // header. If it stops encapsulating them, the Path MTU SHOULD be increased by the size of the UDP header." (RFC 6951 §5.6)
     pub(crate) fn max_packet(&self) -> usize {
-        usize::from(self.mtu) - self.ip_header()
+        usize::from(self.mtu) - self.lower_headers()
     }
 
-    /// Bytes of the IP header.
-    pub(crate) fn ip_header(&self) -> usize {
-        if self.address.is_ipv4() { 20 } else { 40 }
+    /// Bytes of the IP header, and of the UDP header if packets go in UDP.
+    pub(crate) fn lower_headers(&self) -> usize {
+        let ip = if self.address.is_ipv4() { 20 } else { 40 };
+        ip + if self.encapsulation.is_some() { UDP_HEADER_LENGTH } else { 0 }
     }
 
     /// Whether an SCTP packet of `len` bytes is larger than what every path should take.
     pub(crate) fn is_large(&self, len: usize) -> bool {
-        len + self.ip_header() > usize::from(pmtu::base(self.address.is_ipv4()))
+        len + self.lower_headers() > usize::from(pmtu::base(self.address.is_ipv4()))
     }
 
     /// Whether a DATA chunk of `size` bytes makes a large packet by itself.

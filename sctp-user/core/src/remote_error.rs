@@ -68,6 +68,13 @@ pub enum RemoteError {
         /// More about it, if the peer says more.
         information: Bytes,
     },
+    /// We began anew with another UDP encapsulation port (draft-tuexen-tsvwg-rfc6951-bis); 0 stands for "not in UDP".
+    RestartWithNewEncapsulationPort {
+        /// The association's.
+        current: u16,
+        /// Ours now.
+        new: u16,
+    },
     /// A cause that is not known here.
     Unknown {
         /// Its code.
@@ -95,6 +102,7 @@ impl RemoteError {
             Self::RestartWithNewAddresses { .. } => CauseCode::RESTART_WITH_NEW_ADDRESSES,
             Self::UserInitiatedAbort { .. } => CauseCode::USER_ABORT,
             Self::ProtocolViolation { .. } => CauseCode::PROTOCOL_VIOLATION,
+            Self::RestartWithNewEncapsulationPort { .. } => CauseCode::RESTART_WITH_NEW_ENCAPSULATION_PORT,
             Self::Unknown { code, .. } => CauseCode(*code),
         };
         code.0
@@ -121,6 +129,9 @@ impl RemoteError {
             }
             Cause::UserInitiatedAbort(reason) => Self::UserInitiatedAbort { reason: copied(reason) },
             Cause::ProtocolViolation(bytes) => Self::ProtocolViolation { information: copied(bytes) },
+            Cause::RestartWithNewEncapsulationPort { current, new } => {
+                Self::RestartWithNewEncapsulationPort { current: *current, new: *new }
+            }
             Cause::Unknown(raw) => Self::Unknown { code: raw.code.0, information: copied(raw.value) },
         }
     }
@@ -160,7 +171,7 @@ mod tests {
         let unknown = [0xc0, 0x99, 0, 4];
         let unknown_list = ParameterList::from_wire(&unknown, 0);
         let addresses = [Parameter::from_address([10, 0, 0, 1].into())];
-        let rows: [(u16, Cause<'_>, RemoteError, &'static [u8]); 13] = [
+        let rows: [(u16, Cause<'_>, RemoteError, &'static [u8]); 14] = [
             (
                 cause::INVALID_STREAM,
                 Cause::InvalidStreamIdentifier { stream: 7 },
@@ -223,6 +234,12 @@ mod tests {
                 Cause::ProtocolViolation(b"what"),
                 RemoteError::ProtocolViolation { information: bytes(b"what") },
                 b"what",
+            ),
+            (
+                cause::RESTART_WITH_NEW_ENCAPSULATION_PORT,
+                Cause::RestartWithNewEncapsulationPort { current: 9899, new: 1 },
+                RemoteError::RestartWithNewEncapsulationPort { current: 9899, new: 1 },
+                &[0x26, 0xab, 0, 1],
             ),
         ];
         for (index, (code, cause, expected, value)) in rows.into_iter().enumerate() {

@@ -83,6 +83,7 @@ impl Pair {
                     let datagram = Datagram {
                         source: self.addresses[at],
                         destination: transmit.destination,
+                        encapsulation: None,
                         ecn: transmit.ecn,
                         checksum: ChecksumState::NotChecked,
                         association: None,

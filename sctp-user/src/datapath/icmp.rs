@@ -1,6 +1,7 @@
 //! ICMP errors about packets of ours (RFC 9260 §10).
 
 use std::net::{IpAddr, Ipv6Addr};
+use std::num::NonZeroU16;
 
 use sctp_common::icmp::quotation;
 use sctp_core::IcmpMessage;
@@ -17,6 +18,7 @@ pub struct IcmpError {
     mtu: u32,
     source: IpAddr,
     destination: IpAddr,
+    encapsulation: Option<NonZeroU16>,
     quoted: SmallVec<[u8; QUOTED]>,
 }
 
@@ -24,10 +26,11 @@ pub struct IcmpError {
 const QUOTED: usize = 20;
 
 impl IcmpError {
-    /// Reads the error in `frame`, which begins with the Ethernet header. `None` if it is none that need be heeded (ICMP1 to ICMP4), or
+    /// Reads the error in `frame`, which begins with the Ethernet header; `udp_port` is our encapsulation port. `None` if it is none that need be heeded (ICMP1 to ICMP4), or
     /// damaged.
-    pub(super) fn read(frame: &[u8]) -> Option<Self> {
-        let quotation = quotation(frame).filter(|quotation| quotation.has_right_checksums(frame))?;
+    pub(super) fn read(frame: &[u8], udp_port: Option<NonZeroU16>) -> Option<Self> {
+        let udp_port = udp_port.map_or(0, NonZeroU16::get);
+        let quotation = quotation(frame, udp_port).filter(|quotation| quotation.has_right_checksums(frame))?;
         let (source, destination) = quotation.addresses(frame)?;
         let address = |octets: [u8; 16]| Ipv6Addr::from(octets).to_canonical();
         let quoted = frame.get(usize::from(quotation.sctp_offset)..usize::from(quotation.end))?;
@@ -37,6 +40,7 @@ impl IcmpError {
             mtu: quotation.mtu().unwrap_or(0),
             source: address(source),
             destination: address(destination),
+            encapsulation: NonZeroU16::new(quotation.udp_port),
             quoted: SmallVec::from_slice(&quoted[..quoted.len().min(QUOTED)]),
         })
     }
@@ -49,6 +53,7 @@ impl IcmpError {
             mtu: self.mtu,
             source: self.source,
             destination: self.destination,
+            encapsulation: self.encapsulation,
             quoted: &self.quoted,
         }
     }

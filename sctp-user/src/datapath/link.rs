@@ -84,6 +84,12 @@ pub enum TransmitError {
         /// Where the packet should have gone.
         destination: IpAddr,
     },
+    /// The packet should go in UDP (RFC 6951), and the link has no UDP port to send it from.
+    #[error("no UDP port to send from to {destination}: open the stack with one")]
+    NoUdpPort {
+        /// Where the packet should have gone.
+        destination: IpAddr,
+    },
     /// The packet is longer than the link can carry; packets are not fragmented.
     #[error("a packet of {length} bytes to {destination} is too long: the link carries {limit}")]
     TooLong {
@@ -119,6 +125,8 @@ pub struct LinkStats {
     pub received_icmp: u64,
     /// Frames received in which no SCTP packet could be found.
     pub received_malformed: u64,
+    /// Packets in UDP (RFC 6951) whose UDP checksum was left to the worker, and is wrong.
+    pub received_udp_checksum: u64,
     /// Packets that came in IP fragments: the kernel has put them together, and they were handed to the worker.
     pub reassembled: u64,
     /// Packets that the kernel showed us with those, and that are for ports or addresses that are not ours.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::num::NonZeroU16;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -259,6 +260,17 @@ impl Association {
     /// When the association has ended, or the address is not one of the peer's.
     pub async fn set_primary(&self, address: IpAddr) -> Result<(), PathError> {
         self.act(move |endpoint, now, id| endpoint.set_primary(now, id, address)).await
+    }
+
+    /// Has packets to an address of the peer go in UDP to this port (RFC 6951), or directly over IP, until a packet of the peer comes from
+    /// there and tells better (SCTP_REMOTE_UDP_ENCAPS_PORT, RFC 6951 §6.1).
+    ///
+    /// Cancel-safe: a dropped future may have changed it or not.
+    ///
+    /// # Errors
+    /// When the association has ended, the address is not one of the peer's, or the stack has no UDP port of its own.
+    pub async fn set_remote_udp_port(&self, address: IpAddr, port: Option<NonZeroU16>) -> Result<(), PathError> {
+        self.act(move |endpoint, now, id| endpoint.set_remote_udp_port(now, id, address, port)).await
     }
 
     /// Makes an address of ours the source of the packets, on every path that it can be the source of: the source transport

@@ -1,6 +1,7 @@
 //! How a stack is built.
 
 use std::net::IpAddr;
+use std::num::NonZeroU16;
 use std::path::PathBuf;
 
 use sctp_common::steering::Steering;
@@ -34,6 +35,7 @@ pub struct StackBuilder {
     pub(super) silent: bool,
     pub(super) fragments: FragmentPolicy,
     pub(super) xdp_heartbeats: bool,
+    pub(super) udp_port: Option<NonZeroU16>,
     steering_key: Option<[u64; 2]>,
 }
 
@@ -94,6 +96,13 @@ impl StackBuilder {
     /// replaced meanwhile ([`kept`](crate::datapath::xdp::kept)). Default: they go with the process.
     pub fn keep_programs(mut self, directory: impl Into<PathBuf>) -> StackBuilder {
         self.keep_programs = Some(directory.into());
+        self
+    }
+
+    /// Takes SCTP that comes to this UDP port, and sends what goes in UDP from it (RFC 6951); 9899 is the one that is registered. It is for
+    /// the interfaces: links of the program's own have no UDP. Default: none, and the kernel keeps all UDP.
+    pub fn udp_port(mut self, port: NonZeroU16) -> StackBuilder {
+        self.udp_port = Some(port);
         self
     }
 
@@ -161,7 +170,11 @@ impl StackBuilder {
 
     /// What the protocol endpoints are told.
     pub(super) fn endpoint_config(&self) -> EndpointConfig {
-        let mut config = EndpointConfig { addresses: self.addresses.clone(), ..Default::default() };
+        let mut config = EndpointConfig {
+            addresses: self.addresses.clone(),
+            udp_port: self.udp_port.filter(|_| !self.interfaces.is_empty()),
+            ..Default::default()
+        };
         if let Some(count) = self.max_associations {
             config.max_associations = count;
         }

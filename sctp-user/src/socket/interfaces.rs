@@ -32,6 +32,7 @@ pub(super) fn open(builder: &StackBuilder, key: [u64; 2]) -> Result<Stack, Build
         silent_out_of_the_blue: builder.silent,
         fragments: builder.fragments,
         answer_heartbeats: builder.xdp_heartbeats,
+        udp_port: builder.udp_port,
         capture: builder.capture.clone(),
         ..XdpConfig::new("", steering)
     };

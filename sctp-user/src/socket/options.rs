@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::num::NonZeroU16;
 use std::str::FromStr;
 
 use sctp_core::AssociationConfig;
@@ -179,6 +180,14 @@ impl ConnectOptions {
     #[must_use]
     pub fn local_address(mut self, address: IpAddr) -> ConnectOptions {
         self.local_addresses.push(address);
+        self
+    }
+
+    /// The peer's UDP encapsulation port: packets go to it in UDP (RFC 6951), from [`StackBuilder::udp_port`](crate::StackBuilder::udp_port),
+    /// until the peer's come otherwise. Default: directly over IP.
+    #[must_use]
+    pub fn remote_udp_port(mut self, port: NonZeroU16) -> ConnectOptions {
+        self.association.remote_udp_port = Some(port);
         self
     }
 

@@ -237,6 +237,7 @@ pub(crate) mod tests {
         let packet = || OwnedPacket {
             source: IpAddr::V4(Ipv4Addr::LOCALHOST),
             destination: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            encapsulation: None,
             ecn: Ecn::NotEct,
             checksum: ChecksumState::NotChecked,
             bytes: Bytes::new(),

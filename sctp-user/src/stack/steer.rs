@@ -9,6 +9,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::num::NonZeroU16;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
@@ -27,6 +28,7 @@ const MAX_LISTED: usize = 64;
 pub(crate) struct OwnedPacket {
     pub(crate) source: IpAddr,
     pub(crate) destination: IpAddr,
+    pub(crate) encapsulation: Option<NonZeroU16>,
     pub(crate) ecn: Ecn,
     pub(crate) checksum: ChecksumState,
     pub(crate) bytes: Bytes,
@@ -38,6 +40,7 @@ impl OwnedPacket {
         OwnedPacket {
             source: datagram.source,
             destination: datagram.destination,
+            encapsulation: datagram.encapsulation,
             ecn: datagram.ecn,
             checksum: datagram.checksum,
             bytes: Bytes::copy_from_slice(datagram.bytes),
@@ -216,6 +219,7 @@ mod tests {
         let datagram = Datagram {
             source: PEER,
             destination: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            encapsulation: None,
             ecn: Ecn::NotEct,
             checksum: ChecksumState::NotChecked,
             association,

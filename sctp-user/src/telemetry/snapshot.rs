@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::num::NonZeroU16;
 use std::time::Duration;
 
 use sctp_core::{Association, AssociationStats, Discard, PathInfo, PathState};
@@ -116,6 +117,9 @@ pub struct AssociationSnapshot {
 pub struct PathSnapshot {
     /// The peer's address that names it.
     pub address: IpAddr,
+    /// The UDP port that packets go to there in UDP (RFC 6951); `None` for directly over IP.
+    #[serde(default)]
+    pub remote_udp_port: Option<u16>,
     /// `active`, `inactive` or `unconfirmed`.
     pub state: String,
     /// Whether it is the primary path.
@@ -249,6 +253,7 @@ fn link(stats: &LinkStats) -> BTreeMap<String, u64> {
         ("received_bytes", stats.received_bytes),
         ("received_icmp", stats.received_icmp),
         ("received_malformed", stats.received_malformed),
+        ("received_udp_checksum", stats.received_udp_checksum),
         ("reassembled", stats.reassembled),
         ("reassembled_not_ours", stats.reassembled_not_ours),
         ("reassembled_checksum", stats.reassembled_checksum),
@@ -304,6 +309,7 @@ fn path(info: &PathInfo) -> PathSnapshot {
     let micros = |duration: Duration| duration.as_micros() as u64;
     PathSnapshot {
         address: info.address,
+        remote_udp_port: info.encapsulation.map(NonZeroU16::get),
         state: match info.state {
             PathState::Unconfirmed => "unconfirmed",
             PathState::Active => "active",

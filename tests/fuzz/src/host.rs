@@ -60,6 +60,7 @@ impl Host {
         let datagram = Datagram {
             source,
             destination,
+            encapsulation: None,
             ecn,
             checksum: ChecksumState::NotChecked,
             association: None,

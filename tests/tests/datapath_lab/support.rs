@@ -142,7 +142,15 @@ pub(crate) fn data(tsn: u32, length: usize) -> Vec<u8> {
 
 /// Where a packet shall go; the rest is left to routing.
 pub(crate) fn to(destination: IpAddr, len: usize) -> Transmit {
-    Transmit { source: None, destination, len, ecn: Ecn::NotEct, fragment_to: None, association: None }
+    Transmit {
+        source: None,
+        destination,
+        encapsulation: None,
+        len,
+        ecn: Ecn::NotEct,
+        fragment_to: None,
+        association: None,
+    }
 }
 
 /// Queues a packet, waiting for a buffer if need be.

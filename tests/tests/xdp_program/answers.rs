@@ -1,19 +1,20 @@
 //! Answers to packets out of the blue (RFC 9260 §8.4): byte for byte, and how many.
 
 use anyhow::{Context as _, Result, ensure};
-use sctp_common::frame::{Decoded, decode};
+use sctp_common::frame::{Decoded, decode, decode_udp};
 use sctp_common::limit::Rate;
 use sctp_common::maps::policy;
 use sctp_common::verdict::{AnswerReason as Answer, DropReason as Drop, RedirectReason as Redirect, Verdict};
-use sctp_common::wire::{IPPROTO_SCTP, chunk as kind, flags};
+use sctp_common::wire::{IPPROTO_SCTP, IPPROTO_UDP, chunk as kind, flags};
 
 use super::frames::*;
 use super::model::Model;
 use super::program::{Program, Settings};
+use super::udp::{UDP_PORT, udp};
 
 /// What the frame must become that is answered. Built from scratch: of the frame, no more than addresses, ports and tag.
 pub(crate) fn answer_to(frame: &[u8], reason: Answer) -> Result<Vec<u8>> {
-    let packet = decode(frame).ok().context("not decodable")?;
+    let packet = decode(frame).or_else(|_| decode_udp(frame, UDP_PORT)).ok().context("not decodable")?;
     let initiate_tag =
         || Ok::<_, anyhow::Error>(u32::from_be_bytes(frame[packet.first_chunk_at() + 4..][..4].try_into()?));
     let end = usize::from(packet.sctp_offset + packet.sctp_len);
@@ -31,27 +32,37 @@ pub(crate) fn answer_to(frame: &[u8], reason: Answer) -> Result<Vec<u8>> {
     };
     let sctp = sctp_between(packet.destination_port, packet.source_port, tag, &[kind, flags, 0, 4]);
     let mut answer = headers_of_answer(frame, &packet, sctp.len());
-    answer.extend(sctp);
+    answer.extend(if packet.in_udp { in_udp(frame, &packet, &sctp) } else { sctp });
     if frame.len() >= 60 {
         answer.resize(answer.len().max(60), 0);
     }
     Ok(answer)
 }
 
+/// An answer's SCTP packet in UDP, to the port that the frame came from.
+fn in_udp(frame: &[u8], packet: &Decoded, sctp: &[u8]) -> Vec<u8> {
+    let addresses = packet.addresses(frame).expect("the frame that it was found in");
+    let (source, destination) = (addresses.destination, addresses.source);
+    let skipped = if packet.is_ipv4 { 12 } else { 0 };
+    let port = u16::from_be_bytes([frame[packet.udp_offset()], frame[packet.udp_offset() + 1]]);
+    udp((UDP_PORT, port), &source[skipped..], &destination[skipped..], sctp)
+}
+
 /// Ethernet and IP headers of an answer with `length` bytes of SCTP.
 fn headers_of_answer(frame: &[u8], packet: &Decoded, length: usize) -> Vec<u8> {
+    let (upper, length) = if packet.in_udp { (IPPROTO_UDP, length + 8) } else { (IPPROTO_SCTP, length) };
     let mut answer = [&frame[6..12], &frame[..6], &frame[12..packet.l3_offset.into()]].concat();
     let addresses = packet.addresses(frame).expect("the frame that it was found in");
     let [l0, l1] = (length as u16).to_be_bytes();
     if packet.is_ipv4 {
         let [t0, t1] = (length as u16 + 20).to_be_bytes();
-        let mut header = vec![0x45, 0, t0, t1, 0, 0, 0x40, 0, 64, IPPROTO_SCTP, 0, 0];
+        let mut header = vec![0x45, 0, t0, t1, 0, 0, 0x40, 0, 64, upper, 0, 0];
         header.extend(&addresses.destination[12..]);
         header.extend(&addresses.source[12..]);
         repair_ipv4_checksum(&mut header);
         answer.extend(header);
     } else {
-        answer.extend([0x60, 0, 0, 0, l0, l1, IPPROTO_SCTP, 64]);
+        answer.extend([0x60, 0, 0, 0, l0, l1, upper, 64]);
         answer.extend(addresses.destination);
         answer.extend(addresses.source);
     }

@@ -13,6 +13,7 @@ use super::answers::answer_to;
 use super::frames::*;
 use super::model::Model;
 use super::program::{Program, Settings};
+use super::udp::{PEER_UDP_PORT, UDP_PORT, udp};
 
 const FRAMES: usize = 102_000;
 
@@ -90,7 +91,18 @@ fn mutated(generator: &mut StdRng) -> Vec<u8> {
     if generator.random_ratio(1, 10) {
         return quoting(is_ipv4, generator);
     }
-    let mut ip = if is_ipv4 { ipv4(generator).packet(&sctp) } else { ipv6(generator).packet(&sctp) };
+    let mut ip = match (is_ipv4, generator.random_ratio(1, 4)) {
+        (true, false) => ipv4(generator).packet(&sctp),
+        (false, false) => ipv6(generator).packet(&sctp),
+        (true, true) => {
+            let header = Ipv4 { protocol: 17, ..ipv4(generator) };
+            header.packet(&in_udp(&header.source, &header.destination, &sctp, generator))
+        }
+        (false, true) => {
+            let header = Ipv6 { upper: 17, ..ipv6(generator) };
+            header.packet(&in_udp(&header.source, &header.destination, &sctp, generator))
+        }
+    };
     if generator.random_ratio(1, 3) {
         mutate(&mut ip, 60, generator);
     }
@@ -114,13 +126,39 @@ fn mutated(generator: &mut StdRng) -> Vec<u8> {
     frame
 }
 
+/// `sctp` in UDP, mostly to our port and with the right checksum.
+fn in_udp(source: &[u8], destination: &[u8], sctp: &[u8], generator: &mut StdRng) -> Vec<u8> {
+    let to = if generator.random_ratio(1, 10) { generator.random() } else { UDP_PORT };
+    let from = if generator.random_ratio(1, 20) { 0 } else { generator.random() };
+    let mut packet = udp((from, to), source, destination, sctp);
+    match generator.random_range(0..12) {
+        0 => packet[6..8].fill(0),
+        1 => packet[6] ^= 1,
+        2 => mutate(&mut packet, 8, generator),
+        3 => packet.extend([1, 2, 3]),
+        _ => {}
+    }
+    packet
+}
+
 /// An ICMP error about a packet, with a few mutations.
 fn quoting(is_ipv4: bool, generator: &mut StdRng) -> Vec<u8> {
     let port = [PORT, PORT, PORT, OTHER_PORT][generator.random_range(0..4)];
     let tag = [PEER_TAG, PEER_TAG, 0, 77][generator.random_range(0..4)];
     let chunks = if tag == 0 { init_naming([TAG, 5][generator.random_range(0..2)]) } else { data_chunk(20) };
     let sent = sctp_between(port, PEER_PORT, tag, &chunks);
-    let mut quoted = if is_ipv4 { ipv4(generator).packet(&sent) } else { ipv6(generator).packet(&sent) };
+    let mut quoted = match (is_ipv4, generator.random_ratio(1, 3)) {
+        (true, false) => ipv4(generator).packet(&sent),
+        (false, false) => ipv6(generator).packet(&sent),
+        (true, true) => {
+            let sent = udp((UDP_PORT, PEER_UDP_PORT), &OURS_V4, &PEER_V4, &sent);
+            Ipv4 { protocol: 17, ..ipv4(generator) }.packet(&sent)
+        }
+        (false, true) => {
+            let sent = udp((UDP_PORT, PEER_UDP_PORT), &OURS_V6, &PEER_V6, &sent);
+            Ipv6 { upper: 17, ..ipv6(generator) }.packet(&sent)
+        }
+    };
     if generator.random_ratio(1, 3) {
         mutate(&mut quoted, 60, generator);
     }

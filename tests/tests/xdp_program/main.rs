@@ -6,6 +6,7 @@
 //! * [`cookies`]: State Cookies that the program checks;
 //! * [`icmp`]: ICMP errors that quote packets of ours, and fragments;
 //! * [`samples`]: dropped packets that are shown;
+//! * [`udp`]: SCTP in UDP (RFC 6951);
 //! * [`steering`]: which socket a packet goes to;
 //! * [`differential`]: mutated frames, judged by the program and by the same rules in userspace;
 //! * [`corpus`]: the seeds of the fuzz targets, judged in the same two ways;
@@ -26,4 +27,5 @@ mod program;
 mod samples;
 mod speed;
 mod steering;
+mod udp;
 mod verdicts;

@@ -4,13 +4,14 @@ use std::collections::{HashMap, HashSet};
 
 use anyhow::Result;
 use sctp_common::crc32c::packet_checksum;
-use sctp_common::frame::{Addresses, Decoded, decode};
+use sctp_common::frame::{Addresses, Decoded, decode, decode_udp};
 use sctp_common::icmp::quotation;
 use sctp_common::judge::{ChecksumPolicy, Claim, Owner, Tables, claim, leave_fragments};
 use sctp_common::maps::{HeartbeatKey, PeerEntry, PeerKey, PortEntry, TagEntry, TagKey, TagKind, policy};
 use sctp_common::metadata::RxMetadata;
 use sctp_common::reply::is_plain_heartbeat;
 use sctp_common::steering::Steering;
+use sctp_common::udp;
 use sctp_common::verdict::{AnswerReason, DropReason, PassReason, RedirectReason, Verdict};
 
 use super::frames::{BOUND_PORT, PEER_PORT, PEER_TAG, PORT, QUIET_PORT, TAG, our_addresses, peer_addresses};
@@ -27,6 +28,7 @@ pub(crate) struct Model {
     steering: Steering,
     checksums: ChecksumPolicy,
     policy: u32,
+    udp_port: u16,
 }
 
 impl Model {
@@ -50,6 +52,7 @@ impl Model {
             steering,
             checksums: ChecksumPolicy::from_globals(settings.policy, settings.verify_up_to),
             policy: settings.policy,
+            udp_port: settings.udp_port,
         }
     }
 
@@ -103,15 +106,20 @@ impl Model {
     fn owner(&self, frame: &[u8]) -> Result<(Owner, RxMetadata), Verdict> {
         let packet = match decode(frame) {
             Err(Verdict::Pass(PassReason::Icmp)) => {
-                let quotation = quotation(frame).ok_or(PassReason::Icmp)?;
+                let quotation = quotation(frame, self.udp_port).ok_or(PassReason::Icmp)?;
                 let owner = quotation.find_owner(frame, self)?;
                 return Ok((owner, RxMetadata::of_icmp(&quotation, owner.slot, owner.generation)));
             }
+            Err(Verdict::Pass(PassReason::Udp)) if self.udp_port != 0 => decode_udp(frame, self.udp_port)?,
             decoded => decoded?,
         };
         let addresses = packet.addresses(frame).ok_or(DropReason::Truncated)?;
         let (at, length) = (packet.sctp_offset.into(), packet.sctp_len.into());
         let compute = || packet_checksum(frame, at, length);
+        let verify_udp = |checksums: ChecksumPolicy| match packet.in_udp {
+            true => checksums.verify_udp(frame, &packet, || udp::sum(frame, packet.udp_offset(), length + 8)),
+            false => Ok(()),
+        };
         let claim = claim(frame, &packet, &addresses, self, &self.steering);
         match claim.map_err(|verdict| leave_fragments(verdict, self.policy))? {
             Claim::Owner(owner) => {
@@ -119,17 +127,20 @@ impl Model {
                     self.checksums.verify(&packet, compute)?;
                     return Err(AnswerReason::HeartbeatAck.into());
                 }
+                verify_udp(self.checksums)?;
                 let checksum = self.checksums.accept(&packet, compute)?;
                 Ok((owner, RxMetadata::new(&packet, checksum, owner.slot, owner.generation)))
             }
             Claim::Nobody(answer) if self.policy & policy::SILENT != 0 => Err(answer.reason.unanswered().into()),
             Claim::Nobody(_) if self.policy & policy::WORKERS_ANSWER != 0 => {
+                verify_udp(self.checksums.thorough())?;
                 self.checksums.verify(&packet, compute)?;
                 let owner = Owner::to_answer(&packet, &self.steering);
                 let checksum = self.checksums.accept(&packet, compute)?;
                 Ok((owner, RxMetadata::new(&packet, checksum, owner.slot, owner.generation)))
             }
             Claim::Nobody(answer) => {
+                verify_udp(self.checksums.thorough())?;
                 self.checksums.verify(&packet, compute)?;
                 // The last thing that the program looks at, when it swaps the addresses.
                 let group = (frame[0] | frame[6]) & 1 != 0;

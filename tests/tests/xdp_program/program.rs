@@ -19,6 +19,8 @@ use sctp_common::siphash::HashKey;
 use sctp_common::verdict::Verdict;
 use sctp_ebpf_object::{OBJECT, PROGRAM};
 
+use super::udp::UDP_PORT;
+
 /// How the program is loaded.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings {
@@ -28,6 +30,8 @@ pub(crate) struct Settings {
     pub(crate) policy: u32,
     /// The longest SCTP packet whose checksum is verified before it is redirected.
     pub(crate) verify_up_to: u32,
+    /// Our UDP encapsulation port; 0 for none.
+    pub(crate) udp_port: u16,
     /// Rates of answers, for each CPU and for each source prefix.
     pub(crate) answers: [Rate; 2],
     /// Rate of samples of dropped packets.
@@ -45,6 +49,7 @@ impl Default for Settings {
             hash_key: [0x0123_4567_89ab_cdef, 0x1122_3344_5566_7788],
             policy: 0,
             verify_up_to: u32::MAX,
+            udp_port: UDP_PORT,
             answers: [UNLIMITED; 2],
             samples: UNLIMITED,
             tags: 64,
@@ -92,6 +97,7 @@ impl Program {
             .override_global(globals::HASH_KEY, &settings.hash_key, true)
             .override_global(globals::POLICY, &settings.policy, true)
             .override_global(globals::VERIFY_UP_TO, &settings.verify_up_to, true)
+            .override_global(globals::UDP_PORT, &u32::from(settings.udp_port), true)
             .override_global(globals::ANSWERS_PER_CPU, &settings.answers[0].to_global(), true)
             .override_global(globals::ANSWERS_PER_PREFIX, &settings.answers[1].to_global(), true)
             .override_global(globals::SAMPLES_PER_CPU, &settings.samples.to_global(), true)

@@ -22,6 +22,7 @@ use super::headroom::run_without_headroom;
 use super::icmp::icmp_frames;
 use super::model::Model;
 use super::program::{Context, Program, Settings};
+use super::udp::udp_frames;
 
 const XDP_DROP: u32 = 1;
 const XDP_PASS: u32 = 2;
@@ -159,7 +160,8 @@ fn frames() -> Vec<(&'static str, Vec<u8>, Verdict)> {
     let ours = Verdict::from(Redirect::Association);
 
     case("ARP", ethernet(&[], 0x0806, &[0; 28]), Pass::NotSctp.into());
-    case("UDP", Ipv4 { protocol: 17, ..v4.clone() }.frame(&sound), Pass::NotSctp.into());
+    case("UDP", Ipv4 { protocol: 17, ..v4.clone() }.frame(&sound), Pass::Udp.into());
+    case("TCP", Ipv4 { protocol: 6, ..v4.clone() }.frame(&sound), Pass::NotSctp.into());
     case("ICMPv6", Ipv6 { upper: 58, ..v6.clone() }.frame(&sound), Pass::Icmp.into());
     case("three VLAN tags", ethernet(&[0x8100; 3], 0x0800, &v4.packet(&sound)), Pass::NotSctp.into());
     case("AH", v6.clone().with(extension::AUTHENTICATION, &[0; 8]).frame(&sound), Pass::NotSctp.into());
@@ -237,7 +239,11 @@ fn all() -> Vec<(String, Vec<u8>, Verdict)> {
         all.push((format!("{name}, IPv6, QinQ"), ethernet(&[0x88a8, 0x8100], 0x86dd, &v6), verdict));
     }
     all.extend(
-        frames().into_iter().chain(icmp_frames()).map(|(name, frame, verdict)| (name.to_owned(), frame, verdict)),
+        frames()
+            .into_iter()
+            .chain(icmp_frames())
+            .chain(udp_frames())
+            .map(|(name, frame, verdict)| (name.to_owned(), frame, verdict)),
     );
     all
 }

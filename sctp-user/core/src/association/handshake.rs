@@ -1,6 +1,7 @@
 //! Setting up an association (RFC 9260 §5.1), and COOKIE ECHOs for one that exists (§5.2.4).
 
 use core::net::IpAddr;
+use core::num::NonZeroU16;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -40,6 +41,8 @@ pub(crate) struct NewAssociation {
     pub(crate) local_addresses: Arc<[IpAddr]>,
     /// Whether to send from these only, whatever routing says.
     pub(crate) bound: bool,
+    /// The peer's UDP encapsulation port, if its packets go in UDP (RFC 6951 §5.1).
+    pub(crate) encapsulation: Option<NonZeroU16>,
 }
 
 impl Association {
@@ -69,8 +72,8 @@ impl Association {
     }
 
     fn new(new: NewAssociation, peer: IpAddr, state: State, now: Instant) -> Self {
-        let NewAssociation { config, local_addresses, bound, limits, .. } = new;
-        let mut path = Path::new(peer, PathState::Active, &config, now);
+        let NewAssociation { config, local_addresses, bound, limits, encapsulation, .. } = new;
+        let mut path = Path::new(peer, PathState::Active, &config, now).encapsulated(encapsulation, &config);
         if bound {
             path.source = super::closest(&local_addresses, peer);
         }
@@ -302,9 +305,20 @@ impl Association {
         self.queue_control(path, Control::CookieEcho);
     }
 
-    /// COOKIE ECHO of a valid cookie for this association (§5.2.4). True if the chunks that came with it are to be processed.
-    pub(crate) fn handle_cookie_echo(&mut self, cookie: &Cookie, source: IpAddr, cx: &mut Context<'_>) -> bool {
-        match self.resolve_collision(cookie) {
+    /// COOKIE ECHO of a valid cookie for this association (§5.2.4), which has come in UDP from the port `encapsulation` or directly over IP.
+    /// True if the chunks that came with it are to be processed.
+    pub(crate) fn handle_cookie_echo(
+        &mut self,
+        cookie: &Cookie,
+        (source, encapsulation): (IpAddr, Option<NonZeroU16>),
+        cx: &mut Context<'_>,
+    ) -> bool {
+        let collision = self.resolve_collision(cookie);
+        if !matches!(collision, Collision::Late | Collision::Unknown) {
+            // The cookie is ours, and its tags fit: the packet is the association's.
+            self.learn_encapsulation(source, encapsulation);
+        }
+        match collision {
             //= RFC 9260 §5.2.4: "the endpoint SHOULD enter the ESTABLISHED state if it is in the COOKIE-ECHOED state"
             //= RFC 9260 §5.2.4: "It SHOULD stop any T1-cookie timer that is running and send a COOKIE ACK chunk."
             Collision::Same => {
@@ -446,7 +460,9 @@ impl Association {
         // All paths are new.
         //= RFC 9260 §5.2.4: "All the congestion control parameters (e.g., cwnd, ssthresh) related to this peer MUST be
         //= reset to their initial values"
-        let mut path = Path::new(cookie.source, PathState::Active, &self.config, cx.now);
+        let encapsulation = self.paths.encapsulation;
+        let path = Path::new(cookie.source, PathState::Active, &self.config, cx.now);
+        let mut path = path.encapsulated(encapsulation, &self.config);
         if self.bound {
             path.source = super::closest(&self.local_addresses, cookie.source);
         }

@@ -1,6 +1,7 @@
 //! Packets in: chunk after chunk, each by the state that the one before it has left (RFC 9260 §6.10).
 
 use core::net::IpAddr;
+use core::num::NonZeroU16;
 
 use bytes::BytesMut;
 
@@ -20,6 +21,7 @@ pub(crate) struct Inbound<'a, 'b> {
     pub(crate) packet: Packet<'a>,
     pub(crate) source: IpAddr,
     pub(crate) destination: IpAddr,
+    pub(crate) encapsulation: Option<NonZeroU16>,
     pub(crate) ecn: Ecn,
     pub(crate) payload: &'b mut dyn PayloadSource,
     /// The first chunk has been processed: a COOKIE ECHO, which the endpoint looks at.
@@ -36,9 +38,10 @@ enum Walk {
 impl Association {
     /// A packet has come.
     pub(crate) fn handle_packet(&mut self, inbound: Inbound<'_, '_>, cx: &mut Context<'_>) {
-        let Inbound { packet, source, destination, ecn, payload, skip_first } = inbound;
+        let Inbound { packet, source, destination, encapsulation, ecn, payload, skip_first } = inbound;
         self.stats.packets_received += 1;
         self.stats.bytes_received += packet.bytes().len() as u64;
+        self.learn_encapsulation(source, encapsulation);
         let path = self.paths.find(source);
         if let Some(at) = path.filter(|_| !self.bound) {
             let local_addresses = &self.local_addresses;

@@ -42,6 +42,7 @@ mod status;
 mod timeouts;
 
 use core::net::IpAddr;
+use core::num::NonZeroU16;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -341,6 +342,33 @@ impl Association {
         self.receiver.take_ready()
     }
 
+    /// A packet whose tag is right has come from `source`: in UDP from this port, or directly over IP. Packets to there go the same way from
+    /// now on, and so do those to addresses that the peer tells of.
+    ///
+    /// "After finding the SCTP association (which includes checking the verification tag), the UDP source port MUST be stored as the
+    /// encapsulation port for the destination address the SCTP packet is received from"; "When a non-encapsulated SCTP packet is received
+    /// … the encapsulation of outgoing packets belonging to the same association and the corresponding destination address MUST be
+    /// disabled" (RFC 6951 §5.4).
+    fn learn_encapsulation(&mut self, source: IpAddr, port: Option<NonZeroU16>) {
+        self.paths.encapsulation = port;
+        if let Some(at) = self.paths.find(source) {
+            self.paths.set_encapsulation(at, port);
+        }
+    }
+
+    /// The user says how packets to an address of the peer go: in UDP to this port, or directly over IP (RFC 6951 §6.1). False if the peer
+    /// has no such address.
+    pub(crate) fn set_remote_udp_port(&mut self, address: IpAddr, port: Option<NonZeroU16>) -> bool {
+        let Some(at) = self.paths.find(address) else { return false };
+        self.paths.set_encapsulation(at, port);
+        true
+    }
+
+    /// The UDP port that packets to an address of the peer go to; `None` in `Some` for directly over IP, `None` if it has no such address.
+    pub(crate) fn encapsulation(&self, address: IpAddr) -> Option<Option<NonZeroU16>> {
+        self.paths.find(address).map(|at| self.paths[at].encapsulation)
+    }
+
     /// Makes another of the peer's addresses the primary path (§11.1.6).
     pub(crate) fn set_primary(&mut self, address: IpAddr, cx: &mut Context<'_>) -> bool {
         let Some(path) = self.paths.find(address) else { return false };
@@ -385,7 +413,8 @@ impl Association {
         if self.paths.len() >= self.config.max_paths {
             return None;
         }
-        let mut path = Path::new(address, state, &self.config, now);
+        let path = Path::new(address, state, &self.config, now);
+        let mut path = path.encapsulated(self.paths.encapsulation, &self.config);
         if self.bound {
             path.source = closest(&self.local_addresses, address);
         }

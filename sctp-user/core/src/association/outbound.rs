@@ -111,7 +111,15 @@ impl Association {
         let path = &self.paths[path];
         //= RFC 9260 §5.1.2: "The receiver SHOULD use only these transport addresses as destination transport addresses
         //= when sending subsequent packets to its peer."
-        Transmit { source: path.source, destination: path.address, len, ecn, fragment_to, association: Some(self.id) }
+        Transmit {
+            source: path.source,
+            destination: path.address,
+            encapsulation: path.encapsulation,
+            len,
+            ecn,
+            fragment_to,
+            association: Some(self.id),
+        }
     }
 
     /// Writes a SACK that should have been sent between packets of a batch that has come. The last one, which is due now, goes the

@@ -48,7 +48,7 @@ impl Association {
     pub(super) fn write_probe(&mut self, at: usize, now: Instant, buf: &mut [u8]) -> Option<Transmit> {
         let header = self.header();
         let path = &mut self.paths[at];
-        let size = usize::from(path.pmtu.probed_size()?) - path.ip_header();
+        let size = usize::from(path.pmtu.probed_size()?) - path.lower_headers();
         let nonce = path.pmtu.probe_sent(now, path.rtt.rto())?;
         // A buffer that is too short for it counts as a path that is: the probe will not be answered.
         let mut writer = Writer::new(buf.get_mut(..size)?, header).ok()?;
@@ -103,7 +103,7 @@ impl Association {
     /// Between which sizes the PLPMTU of a path is.
     fn mtu_bounds(&self, at: usize) -> Bounds {
         let path = &self.paths[at];
-        let most = self.limits.max_packet.saturating_add(path.ip_header() as u16);
+        let most = self.limits.max_packet.saturating_add(path.lower_headers() as u16);
         let wanted = self.config.max_path_mtu.unwrap_or(self.config.path_mtu);
         Bounds::new(path.address.is_ipv4(), wanted.min(most))
     }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::state::{Closing, State};
 use super::{Association, Context, Control};
-use crate::answer::Answer;
+use crate::answer::{Answer, Destination};
 use crate::event::{Event, LastTsns};
 use crate::wire::{Abort, Cause, CauseList, CommonHeader, Shutdown, ShutdownComplete};
 use crate::{CloseReason, RemoteError, SendFailure};
@@ -134,7 +134,7 @@ impl Association {
         //= RFC 9260 §8.5.1: "if the receiver of the SHUTDOWN ACK chunk has a TCB, then the destination endpoint's tag
         //= MUST be used and the T bit MUST NOT be set"
         let complete = Answer::new(
-            (path.source, path.address),
+            Destination { source: path.source, address: path.address, encapsulation: path.encapsulation },
             self.header(),
             &ShutdownComplete { tag_reflected: false },
             self.limits.checksum,
@@ -216,13 +216,18 @@ impl Association {
         tag_reflected: bool,
         causes: &[Cause<'_>],
     ) -> Option<Box<Answer>> {
-        let source = self.paths.find(peer).and_then(|at| self.paths[at].source);
+        let path = self.paths.find(peer).map(|at| &self.paths[at]);
+        let to = Destination {
+            source: path.and_then(|path| path.source),
+            address: peer,
+            encapsulation: path.map_or(self.paths.encapsulation, |path| path.encapsulation),
+        };
         //= RFC 9260 §9.1: "The sender MUST fill in the peer's Verification Tag in the outbound packet and MUST NOT bundle any
         //= DATA chunk with the ABORT chunk."
         let header = CommonHeader { verification_tag, ..self.header() };
         let abort = |causes| {
             let chunk = Abort { tag_reflected, causes };
-            Answer::new((source, peer), header, &chunk, self.limits.checksum, self.limits.max_packet())
+            Answer::new(to, header, &chunk, self.limits.checksum, self.limits.max_packet())
         };
         abort(CauseList::new(causes)).or_else(|| abort(CauseList::EMPTY)).map(Box::new)
     }

@@ -142,6 +142,7 @@ impl Association {
         let path = &self.paths[at];
         PathInfo {
             address: path.address,
+            encapsulation: path.encapsulation,
             state: self.public_state(path.state),
             primary: at == self.paths.primary(),
             srtt: path.rtt.srtt(),

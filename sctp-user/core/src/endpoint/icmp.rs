@@ -9,8 +9,8 @@ impl Endpoint {
     /// without SCTP. It is believed only if the packet that it quotes has the addresses, ports and tag of an association, which somebody
     /// off the path cannot know.
     pub fn handle_icmp(&mut self, now: Instant, message: &IcmpMessage<'_>) -> IcmpHandled {
-        let IcmpMessage { icmp_type, code, mtu, source, destination, quoted } = *message;
-        let meaning = icmp::meaning(destination.is_ipv4(), icmp_type, code);
+        let IcmpMessage { icmp_type, code, mtu, source, destination, encapsulation, quoted } = *message;
+        let meaning = icmp::meaning(destination.is_ipv4(), icmp_type, code, encapsulation.is_some());
         if meaning == icmp::Meaning::Nothing {
             return IcmpHandled::Ignored;
         }
@@ -24,6 +24,11 @@ impl Endpoint {
             return IcmpHandled::NoAssociation;
         };
         let Some(association) = self.table.get(self.table.id_of(slot)) else { return IcmpHandled::NoAssociation };
+        // "If a received ICMP or ICMPv6 packet cannot be related to a specific SCTP association … it MUST be discarded silently" (RFC 6951
+        // §5.5): packets of the association go another way.
+        if association.encapsulation(destination) != Some(encapsulation) {
+            return IcmpHandled::NotOurs;
+        }
         let suspect = Suspect {
             state: association.state(),
             local_tag: association.local_tag(),

@@ -180,6 +180,9 @@ impl Endpoint {
         if peer_port == 0 || local_port == Some(0) {
             return Err(ConnectError::PortZero);
         }
+        if config.remote_udp_port.is_some() && self.config.udp_port.is_none() {
+            return Err(ConnectError::NoUdpPort);
+        }
         let bound = !local_addresses.is_empty();
         let local_addresses = self.check_local(local_addresses, &peers)?;
         if self.table.len() >= self.config.max_associations {
@@ -196,6 +199,7 @@ impl Endpoint {
         }
         let new = NewAssociation {
             id: self.table.next_id(),
+            encapsulation: config.remote_udp_port,
             config: Arc::new(config),
             limits: self.limits,
             local_port,
@@ -245,8 +249,9 @@ impl Endpoint {
             let Some(space) = buf.get_mut(..answer.bytes.len()) else { continue };
             space.copy_from_slice(&answer.bytes);
             return Some(Transmit {
-                source: answer.source,
-                destination: answer.destination,
+                source: answer.to.source,
+                destination: answer.to.address,
+                encapsulation: answer.to.encapsulation,
                 len: answer.bytes.len(),
                 ecn: Ecn::NotEct,
                 fragment_to: None,

@@ -3,7 +3,7 @@
 use super::Endpoint;
 use super::routing::Received;
 use crate::OutOfTheBluePolicy;
-use crate::answer::Answer;
+use crate::answer::{Answer, Destination};
 use crate::association::is_unicast;
 use crate::event::{Discard, Handled};
 use crate::wire::{Abort, CauseCode, CauseList, Chunk, ChunkType, CommonHeader, Emit, Packet, ShutdownComplete};
@@ -104,8 +104,12 @@ impl Endpoint {
         //= incoming INIT chunk."
         //= RFC 9260 §5.2.1: "The packet containing the INIT ACK chunk SHOULD be sent to the source address of the
         //= received packet containing the INIT chunk."
-        let addresses = (Some(received.destination), received.source);
-        match Answer::new(addresses, header, chunk, self.limits.checksum, self.limits.max_packet()) {
+        let to = Destination {
+            source: Some(received.destination),
+            address: received.source,
+            encapsulation: received.encapsulation,
+        };
+        match Answer::new(to, header, chunk, self.limits.checksum, self.limits.max_packet()) {
             Some(answer) => {
                 self.answers.push_back(answer);
                 Ok(Handled::Answered)

@@ -1,6 +1,7 @@
 //! What the user may change and look up while an association lives (RFC 9260 §11.1.6, §11.1.8, §11.1.11 to §11.1.13).
 
 use core::net::IpAddr;
+use core::num::NonZeroU16;
 use std::sync::Arc;
 
 use super::Endpoint;
@@ -13,6 +14,28 @@ impl Endpoint {
     /// A picture of an association (STATUS, RFC 9260 §11.1.8; GET SRTT REPORT, §11.1.11); `None` if it has ended.
     pub fn status(&self, id: AssociationId) -> Option<AssociationStatus> {
         self.association(id).map(crate::Association::status)
+    }
+
+    /// How packets to an address of the peer go from now on: in UDP to this port, or directly over IP
+    /// (SCTP_REMOTE_UDP_ENCAPS_PORT, RFC 6951 §6.1). It holds until a packet of the peer comes from there, which tells better (§5.4).
+    ///
+    /// # Errors
+    /// There is no such association, the address is not its peer's, or the endpoint has no UDP port of its own
+    /// ([`EndpointConfig::udp_port`](crate::EndpointConfig::udp_port)).
+    pub fn set_remote_udp_port(
+        &mut self,
+        now: Instant,
+        id: AssociationId,
+        address: IpAddr,
+        port: Option<NonZeroU16>,
+    ) -> Result<(), AssociationError> {
+        let slot = self.live_slot(id)?;
+        if port.is_some() && self.config.udp_port.is_none() {
+            return Err(AssociationError::NoUdpPort);
+        }
+        let mut known = false;
+        self.with(slot, now, |association, _| known = association.set_remote_udp_port(address, port));
+        if known { Ok(()) } else { Err(AssociationError::NoSuchPath(address)) }
     }
 
     /// Makes an address of ours the source of the association's packets, on every path that it can be the source of: the source

@@ -1,6 +1,7 @@
 //! Which association a packet belongs to (RFC 9260 §8.4, §8.5).
 
 use core::net::IpAddr;
+use core::num::NonZeroU16;
 
 use super::Endpoint;
 use crate::association::{Context, Inbound, is_unicast};
@@ -17,6 +18,8 @@ pub(super) struct Received<'a, 'b> {
     pub(super) packet: Packet<'a>,
     pub(super) source: IpAddr,
     pub(super) destination: IpAddr,
+    /// The UDP port that it came from, if it came in UDP.
+    pub(super) encapsulation: Option<NonZeroU16>,
     pub(super) ecn: Ecn,
     pub(super) payload: &'b mut dyn PayloadSource,
 }
@@ -24,7 +27,7 @@ pub(super) struct Received<'a, 'b> {
 impl Endpoint {
     /// Finds out whose packet it is and has it processed.
     pub(super) fn route(&mut self, now: Instant, datagram: Datagram<'_>) -> Result<Handled, Discard> {
-        let Datagram { source, destination, ecn, checksum, association, bytes, payload, .. } = datagram;
+        let Datagram { source, destination, encapsulation, ecn, checksum, association, bytes, payload, .. } = datagram;
         let packet = Packet::parse(bytes).map_err(|error| match error {
             PacketError::TooShort { .. } => Discard::Malformed,
             PacketError::SourcePortZero | PacketError::DestinationPortZero => Discard::PortZero,
@@ -40,7 +43,7 @@ impl Endpoint {
             return Err(Discard::BadChecksum);
         }
         let first = packet.chunks().next().and_then(Result::ok).ok_or(Discard::Malformed)?;
-        let received = Received { packet, source, destination, ecn, payload };
+        let received = Received { packet, source, destination, encapsulation, ecn, payload };
         let Received { packet, .. } = &received;
         match first.chunk_type {
             ChunkType::INIT => return self.handle_init(now, first, received),
@@ -76,9 +79,9 @@ impl Endpoint {
 
     /// Has an association process a packet that is its own.
     pub(super) fn process(&mut self, slot: u32, now: Instant, received: Received<'_, '_>, skip_first: bool) {
-        let Received { packet, source, destination, ecn, payload } = received;
+        let Received { packet, source, destination, encapsulation, ecn, payload } = received;
         let Some(live) = self.table.live_mut(slot) else { return };
-        let inbound = Inbound { packet, source, destination, ecn, payload, skip_first };
+        let inbound = Inbound { packet, source, destination, encapsulation, ecn, payload, skip_first };
         live.association.handle_packet(inbound, &mut Context { now, rng: &mut self.rng, events: &mut self.events });
         let growth = live.association.receive_growth();
         if growth > 0 {

@@ -1,6 +1,7 @@
 //! INIT and COOKIE ECHO: the two chunks that can lead to an association (RFC 9260 §5.1, §5.2).
 
 use core::net::IpAddr;
+use core::num::NonZeroU16;
 use core::time::Duration;
 use std::sync::Arc;
 
@@ -184,6 +185,7 @@ impl Endpoint {
             local_initial_tsn: cookie.local_initial_tsn,
             local_addresses: self.announced(&self.config.addresses, cookie.source),
             bound: false,
+            encapsulation: received.encapsulation,
         };
         let mut cx = Context { now, rng: &mut self.rng, events: &mut self.events };
         let mut association = Association::accept(new, cookie, &mut cx);
@@ -204,11 +206,11 @@ impl Endpoint {
         received: Received<'_, '_>,
     ) -> Result<Handled, Discard> {
         let id = self.table.id_of(slot);
-        let source = received.source;
+        let from = (received.source, received.encapsulation);
         let Some(live) = self.table.live_mut(slot) else { return Err(Discard::Unexpected) };
         let (port, tag, expiry) = (live.association.local_port(), live.association.local_tag(), live.cookie_expiry);
         let mut go_on = false;
-        self.with(slot, now, |association, cx| go_on = association.handle_cookie_echo(cookie, source, cx));
+        self.with(slot, now, |association, cx| go_on = association.handle_cookie_echo(cookie, from, cx));
         if go_on {
             if cookie.local_tag != tag {
                 // It has restarted. Its old tag is used up.
@@ -271,6 +273,15 @@ impl Endpoint {
                     //= RFC 9260 §5.2.2: "The error SHOULD list the addresses that were added to the restarting
                     //= association."
                     let cause = Cause::RestartWithNewAddresses(ParameterList::new(&added));
+                    return self.refuse(&received, init.initiate_tag, &[cause]);
+                }
+                // Somebody behind the peer's NAT has its address, but not its UDP port: what an INIT needs no tag for must not give the
+                // association away (draft-tuexen-tsvwg-rfc6951-bis; the Linux kernel does the same).
+                let current = association.encapsulation(received.source).unwrap_or(received.encapsulation);
+                if current != received.encapsulation {
+                    let port = |port: Option<NonZeroU16>| port.map_or(0, NonZeroU16::get);
+                    let (current, new) = (port(current), port(received.encapsulation));
+                    let cause = Cause::RestartWithNewEncapsulationPort { current, new };
                     return self.refuse(&received, init.initiate_tag, &[cause]);
                 }
             }

@@ -1,6 +1,7 @@
 //! The paths of an association, and the choice among them (RFC 9260 §6.4, §7.3, §8.2; RFC 7829 §3.2, §4.1).
 
 use core::net::IpAddr;
+use core::num::NonZeroU16;
 use core::time::Duration;
 
 use smallvec::SmallVec;
@@ -23,9 +24,11 @@ pub(crate) struct Paths {
     /// Until when HEARTBEATs that verify addresses are counted, and how many were sent (§5.4).
     verification: (Instant, u32),
     /// Most bytes of an SCTP packet on every path, without the common header: AMDCS (§7.3).
-    max_chunk: u32,
+    max_chunk: u16,
     /// No packet is larger than this, whatever the path could take.
-    max_packet: u32,
+    max_packet: u16,
+    /// The UDP encapsulation port of paths to come (RFC 6951 §6.1): that of the peer's last packet, or what the user said.
+    pub(crate) encapsulation: Option<NonZeroU16>,
 }
 
 impl Paths {
@@ -36,8 +39,9 @@ impl Paths {
             current: 0,
             failed: 0,
             verification: (Instant::ORIGIN, 0),
-            max_chunk: u32::MAX,
-            max_packet: max_packet as u32,
+            max_chunk: u16::MAX,
+            max_packet: max_packet as u16,
+            encapsulation: first.encapsulation,
         };
         paths.push(first);
         paths
@@ -77,12 +81,12 @@ impl Paths {
 
     /// AMDCS: the largest chunk that fits a packet on every path.
     pub(crate) fn max_chunk(&self) -> usize {
-        self.max_chunk as usize
+        self.max_chunk.into()
     }
 
     /// The largest SCTP packet on this path.
     pub(crate) fn max_packet(&self, path: usize) -> usize {
-        self.list[path].max_packet().min(self.max_packet as usize)
+        self.list[path].max_packet().min(self.max_packet.into())
     }
 
     /// Where new DATA goes: the primary path, or while that is not active another.
@@ -195,8 +199,22 @@ impl Paths {
 
     /// The PMTU of a path has changed.
     pub(crate) fn set_mtu(&mut self, path: usize, mtu: u16) {
+        let least = if self.list[path].address.is_ipv4() { 576 } else { 1280 };
+        self.list[path].mtu = mtu.max(least);
+        self.update_path_max_chunk(path);
+    }
+
+    /// Packets to a path go in UDP to this port from now on, or directly over IP (RFC 6951 §5.4).
+    pub(crate) fn set_encapsulation(&mut self, path: usize, port: Option<NonZeroU16>) {
+        let before = core::mem::replace(&mut self.list[path].encapsulation, port);
+        if before.is_some() != port.is_some() {
+            self.update_path_max_chunk(path);
+        }
+    }
+
+    /// The space in packets to a path has changed.
+    fn update_path_max_chunk(&mut self, path: usize) {
         let path = &mut self.list[path];
-        path.mtu = mtu.max(if path.address.is_ipv4() { 576 } else { 1280 });
         let max_chunk = path.max_packet() - COMMON_HEADER;
         path.controller.set_max_chunk(max_chunk as u32);
         self.update_max_chunk();
@@ -206,7 +224,7 @@ impl Paths {
     //= peer's destination addresses."
     fn update_max_chunk(&mut self) {
         let smallest = self.list.iter().map(Path::max_packet).min().unwrap_or(usize::MAX);
-        self.max_chunk = ((smallest.min(self.max_packet as usize) - COMMON_HEADER) & !3) as u32;
+        self.max_chunk = ((smallest.min(self.max_packet.into()) - COMMON_HEADER) & !3) as u16;
     }
 }
 

@@ -256,6 +256,7 @@ fn payload_is_taken_for_what_is_accepted_only() {
     let datagram = Datagram {
         source: packet.source,
         destination: packet.destination,
+        encapsulation: None,
         ecn: Ecn::NotEct,
         checksum: ChecksumState::Verified,
         association: None,

@@ -31,7 +31,8 @@ fn path(world: &World) -> PathInfo {
 
 fn tell(world: &mut World, kind: (u8, u8), mtu: u32, addresses: (IpAddr, IpAddr), quoted: &[u8]) -> IcmpHandled {
     let (source, destination) = addresses;
-    let message = IcmpMessage { icmp_type: kind.0, code: kind.1, mtu, source, destination, quoted };
+    let message =
+        IcmpMessage { icmp_type: kind.0, code: kind.1, mtu, source, destination, encapsulation: None, quoted };
     let handled = world.nodes[CLIENT].endpoint.handle_icmp(world.now, &message);
     world.settle(CLIENT);
     handled

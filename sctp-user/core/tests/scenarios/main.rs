@@ -6,6 +6,7 @@ mod sim;
 mod bounds;
 mod congestion;
 mod economy;
+mod encapsulation;
 mod ending;
 mod endpoint;
 mod forged_data;

@@ -116,7 +116,7 @@ fn quoted(world: &World, bytes: usize) -> Vec<u8> {
 
 fn tell(world: &mut World, icmp_type: u8, code: u8, mtu: u32, quoted: &[u8]) -> IcmpHandled {
     let (source, destination) = (address(CLIENT, 0), address(SERVER, 0));
-    let message = IcmpMessage { icmp_type, code, mtu, source, destination, quoted };
+    let message = IcmpMessage { icmp_type, code, mtu, source, destination, encapsulation: None, quoted };
     let handled = world.nodes[CLIENT].endpoint.handle_icmp(world.now, &message);
     world.settle(CLIENT);
     handled

@@ -159,6 +159,7 @@ pub(crate) fn handle_hinted(
     let datagram = Datagram {
         source,
         destination,
+        encapsulation: None,
         ecn: Ecn::NotEct,
         checksum: ChecksumState::NotChecked,
         association,

@@ -42,6 +42,7 @@ impl World {
         let datagram = Datagram {
             source,
             destination,
+            encapsulation: None,
             ecn,
             checksum: if valid && self.sequence.is_multiple_of(2) {
                 ChecksumState::Verified

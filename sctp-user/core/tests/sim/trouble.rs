@@ -92,7 +92,8 @@ impl World {
             return;
         }
         let (icmp_type, code) = if source.is_ipv4() { (3, 4) } else { (2, 0) };
-        let message = IcmpMessage { icmp_type, code, mtu: mtu as u32, source, destination, quoted };
+        let message =
+            IcmpMessage { icmp_type, code, mtu: mtu as u32, source, destination, encapsulation: None, quoted };
         node.endpoint.handle_icmp(self.now + node.leapt, &message);
         self.settle(index);
     }
@@ -151,7 +152,7 @@ impl World {
         };
         let (small, any) = (random.below(2000) as u32, random.next() as u32);
         let mtu = *random.pick(&[0, 68, 296, 576, 1280, 1499, small, any]);
-        let message = IcmpMessage { icmp_type, code, mtu, source, destination, quoted: &quoted };
+        let message = IcmpMessage { icmp_type, code, mtu, source, destination, encapsulation: None, quoted: &quoted };
         let node = &mut self.nodes[victim];
         node.endpoint.handle_icmp(self.now + node.leapt, &message);
         self.settle(victim);

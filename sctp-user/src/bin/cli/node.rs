@@ -49,6 +49,9 @@ impl Node {
         for address in &options.local_addresses {
             builder = builder.local_address(*address);
         }
+        if let Some(port) = options.udp_port {
+            builder = builder.udp_port(port);
+        }
         let capture = match &options.capture {
             Some(file) => {
                 let capture = Capture::start(file, LinkType::Ethernet, interface_name)

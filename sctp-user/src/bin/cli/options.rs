@@ -1,6 +1,7 @@
 //! Options that the subcommands share.
 
 use std::net::IpAddr;
+use std::num::NonZeroU16;
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, ValueEnum};
@@ -63,6 +64,11 @@ pub(crate) struct StackOptions {
     )]
     pub(crate) keep_program: Option<PathBuf>,
 
+    /// UDP port for SCTP in UDP (RFC 6951): what comes to it is taken, what goes in UDP goes from it; 9899 is the registered one [default:
+    /// none]
+    #[arg(long, value_name = "PORT", help_heading = "Stack")]
+    pub(crate) udp_port: Option<NonZeroU16>,
+
     /// Write all frames of the stack to a capture file that Wireshark reads
     #[arg(long, value_name = "FILE.pcapng", help_heading = "Stack")]
     pub(crate) capture: Option<PathBuf>,
@@ -112,13 +118,22 @@ pub(crate) struct AssociationOptions {
     /// Timers and limits of associations: default, rfc (RFC 9260 to the letter), signalling (core network), ran (radio access)
     #[arg(long, value_name = "NAME", default_value_t, hide_default_value = true, help_heading = "Stack")]
     pub(crate) profile: Profile,
+
+    /// UDP port of the peer, to connect to it in UDP (RFC 6951); needs --udp-port [default: directly over IP]
+    #[arg(long, value_name = "PORT", help_heading = "Stack")]
+    pub(crate) remote_udp_port: Option<NonZeroU16>,
 }
 
 impl AssociationOptions {
     /// The settings for associations with at most so many streams each way. The side that sets an association up asks for
     /// exactly what it needs: streams that are not granted cost neither side memory.
     pub(crate) fn config(&self, streams: u16) -> AssociationConfig {
-        AssociationConfig { outbound_streams: streams, max_inbound_streams: streams, ..self.profile.config() }
+        AssociationConfig {
+            outbound_streams: streams,
+            max_inbound_streams: streams,
+            remote_udp_port: self.remote_udp_port,
+            ..self.profile.config()
+        }
     }
 }
 

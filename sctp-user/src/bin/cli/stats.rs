@@ -136,7 +136,8 @@ fn describe_association(association: &AssociationSnapshot) -> String {
         ),
     );
     for path in &association.paths {
-        rows.add(format!("path {}", path.address), describe_path(path));
+        let port = path.remote_udp_port.map_or_else(String::new, |port| format!(" in UDP to port {port}"));
+        rows.add(format!("path {}{port}", path.address), describe_path(path));
     }
     rows.to_string()
 }
@@ -201,6 +202,7 @@ mod tests {
                 counters: BTreeMap::from([("messages_sent".to_owned(), 1000), ("t3_timeouts".to_owned(), 7)]),
                 paths: vec![PathSnapshot {
                     address: "10.0.0.2".parse().unwrap(),
+                    remote_udp_port: Some(9899),
                     state: "active".to_owned(),
                     primary: true,
                     srtt_us: Some(120),
@@ -231,6 +233,7 @@ mod tests {
             "2 answered without association",
             "3 dropped as bad_tag",
             "ESTABLISHED, port 5001 to 49152",
+            "path 10.0.0.2 in UDP to port 9899",
             "1 000 sent",
             "7 T3 timeouts",
             "active, primary, RTT 120.0 µs, RTO 300.00 ms, cwnd 100 000",

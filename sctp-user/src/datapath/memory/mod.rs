@@ -309,6 +309,7 @@ impl Link for MemoryLink {
             sink(Datagram {
                 source,
                 destination,
+                encapsulation: None,
                 ecn,
                 checksum: ChecksumState::NotChecked,
                 association: None,
@@ -343,6 +344,11 @@ impl Link for MemoryLink {
             .source
             .filter(|source| !source.is_unspecified())
             .or_else(|| self.addresses.iter().copied().find(|address| address.is_ipv4() == destination.is_ipv4()));
+        if transmit.encapsulation.is_some() {
+            // There is no UDP here.
+            self.stats.no_route += 1;
+            return Err(TransmitError::NoUdpPort { destination });
+        }
         let found = {
             let state = self.hub.read();
             state.hosts.get(&destination).map(|host| (host.clone(), state.faults))

@@ -25,7 +25,15 @@ fn number(packet: &[u8]) -> u32 {
 }
 
 fn to(destination: IpAddr, len: usize) -> Transmit {
-    Transmit { source: None, destination, len, ecn: Ecn::Ect0, fragment_to: None, association: None }
+    Transmit {
+        source: None,
+        destination,
+        encapsulation: None,
+        len,
+        ecn: Ecn::Ect0,
+        fragment_to: None,
+        association: None,
+    }
 }
 
 fn send(link: &mut MemoryLink, destination: IpAddr, packet: &[u8]) -> Result<(), TransmitError> {

@@ -1,6 +1,7 @@
 //! What can be set, and what was made of it.
 
 use std::fmt;
+use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -42,6 +43,9 @@ pub struct XdpConfig {
     /// The XDP program answers the HEARTBEATs of live associations (RFC 9260 §8.3), so that idle associations wake no worker; not on
     /// veth, which may not send the answers.
     pub answer_heartbeats: bool,
+    /// Our UDP encapsulation port (RFC 6951): SCTP that comes to it in UDP is ours, and what goes in UDP goes from it. `None`: the kernel keeps
+    /// all UDP.
+    pub udp_port: Option<NonZeroU16>,
     /// How many frames to have. `None`: enough to fill every ring, and 4096 for each worker besides.
     pub frames: Option<u32>,
     /// Size of a frame.
@@ -79,6 +83,7 @@ impl XdpConfig {
             silent_out_of_the_blue: false,
             fragments: FragmentPolicy::default(),
             answer_heartbeats: false,
+            udp_port: None,
             frames: None,
             frame_size: FrameSize::default(),
             huge_pages: false,

@@ -15,17 +15,20 @@ use sctp_common::maps::{
 };
 use sctp_common::verdict::{DropReason, Verdict};
 use sctp_core::time::Instant;
-use sctp_core::{Association, CookieSecret, PeerChange, TagChange, TagKind};
+use sctp_core::{Association, CookieSecret, PeerChange, TagChange, TagKind, Transmit};
 
 use super::super::SocketStatistics;
 use super::super::capture::CaptureSink;
 use super::super::frames::FramePool;
+use super::super::headers::UdpPorts;
 use super::super::netlink::Network;
 use super::super::socket::Socket;
 use super::config::Mode;
 use super::drops::{DropWatch, Drops};
 use super::log::LogReader;
+use super::packet::UdpReceive;
 use super::program::Program;
+use super::reserve::UdpReservation;
 use super::shared_tags::{Change, SharedTags};
 
 /// Controls open interfaces: which ports, tags and addresses are ours, and what has been counted.
@@ -43,6 +46,10 @@ pub(super) struct Shared {
     pub(super) pool: Arc<FramePool>,
     pub(super) capture: Option<CaptureSink>,
     pub(super) mode: Mode,
+    /// SCTP in UDP, if it is wanted.
+    pub(super) udp: Option<UdpReceive>,
+    /// Keep our encapsulation port from others.
+    pub(super) _udp_port: Option<UdpReservation>,
     /// Whether the programs answer HEARTBEATs.
     pub(super) answers_heartbeats: bool,
     /// Touched when associations come and go, and to read counters; never for a packet.
@@ -63,6 +70,14 @@ pub struct QueueCounters {
     pub queue: Option<u32>,
     /// Every verdict.
     pub verdicts: Vec<(Verdict, u64)>,
+}
+
+impl Shared {
+    /// The UDP ports that a packet goes by, if it goes in UDP.
+    pub(super) fn udp_ports(&self, transmit: &Transmit) -> Option<UdpPorts> {
+        let (own, peer) = (self.udp?, transmit.encapsulation?);
+        Some(UdpPorts { source: own.port.get(), destination: peer.get() })
+    }
 }
 
 /// The programs, one for each interface, which are always told the same.

@@ -55,6 +55,16 @@ pub enum OpenError {
     /// The kernel knows no AF_XDP sockets.
     #[error("this kernel has no AF_XDP sockets: use Linux 5.10 or later, built with CONFIG_XDP_SOCKETS")]
     NoAfXdp,
+    /// The UDP encapsulation port cannot be had.
+    #[error(
+        "UDP port {port} cannot be taken for SCTP in UDP ({source}): stop the program that has it (`ss -lunp` shows it), or choose another port"
+    )]
+    UdpPort {
+        /// The port.
+        port: u16,
+        /// What the kernel says.
+        source: io::Error,
+    },
     /// Another socket has the queue.
     #[error("queue {queue} of {interface} is busy: another program's AF_XDP socket is bound to it; stop that program")]
     QueueBusy {

@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
+use sctp_common::wire::{IPPROTO_SCTP, IPPROTO_UDP, UDP_HEADER_LENGTH};
 use sctp_core::{Datagram, Transmit};
 use smallvec::SmallVec;
 
-use super::super::capture::{CaptureSink, Direction};
+use super::super::capture::Direction;
 use super::super::fragments::fragments;
 use super::super::frames::FrameCache;
 use super::super::headers::MAX_LENGTH as MAX_HEADERS;
@@ -105,7 +106,7 @@ impl XdpLink {
             if let Some(capture) = &self.shared.capture {
                 capture.frame(port.ifindex, Direction::Inbound, &bytes[offset..]);
             }
-            let packet = match Found::in_frame(bytes, offset) {
+            let packet = match Found::in_frame(bytes, offset, self.shared.udp) {
                 Some(Found::Packet(packet)) => packet,
                 Some(Found::Icmp(error)) => {
                     stats.received_icmp += 1;
@@ -113,6 +114,11 @@ impl XdpLink {
                     if self.icmp.len() < MAX_ICMP {
                         self.icmp.push_back(error);
                     }
+                    self.cache.give(frame);
+                    continue;
+                }
+                Some(Found::BadUdp) => {
+                    stats.received_udp_checksum += 1;
                     self.cache.give(frame);
                     continue;
                 }
@@ -130,6 +136,7 @@ impl XdpLink {
             sink(Datagram {
                 source: packet.source,
                 destination: packet.destination,
+                encapsulation: packet.encapsulation,
                 ecn: packet.ecn,
                 checksum: packet.checksum,
                 association: packet.association,
@@ -197,7 +204,7 @@ impl XdpLink {
             Err(_) => true,
         };
         let Self { routes, shared, ports, cache, stats, identification, .. } = self;
-        let mut outlets = Outlets { ports, cache, capture: shared.capture.as_ref(), stats, identification };
+        let mut outlets = Outlets { ports, cache, shared, stats, identification };
         for ParkedPacket { frame, transmit } in waiting.into_packets() {
             let outcome = match routes.find(&shared.network, transmit.source, transmit.destination) {
                 Ok(way) if !hopeless && fits(&transmit, way.limit) => outlets.push(frame, way, &transmit),
@@ -223,7 +230,7 @@ impl XdpLink {
 struct Outlets<'a> {
     ports: &'a mut [Port],
     cache: &'a mut FrameCache,
-    capture: Option<&'a CaptureSink>,
+    shared: &'a Shared,
     stats: &'a mut LinkStats,
     /// Of the last packet that was sent in fragments.
     identification: &'a mut u32,
@@ -241,12 +248,15 @@ impl Outlets<'_> {
         if let Some(mtu) = transmit.fragment_to {
             return self.push_fragments(frame, way, transmit, mtu);
         }
-        let start = HEADROOM - way.headers.len();
+        let start = HEADROOM - udp_header(transmit) - way.headers.len();
         let end = HEADROOM + transmit.len;
         let bytes = self.cache.umem().bytes_mut(&mut frame, start..end);
-        // The way's limit, which the length is within, is below 2^16.
-        way.headers.write(&mut bytes[..way.headers.len()], transmit.len as u16, transmit.ecn);
-        if let Some(capture) = self.capture {
+        match self.shared.udp_ports(transmit) {
+            // The way's limit, which the length is within, is below 2^16.
+            None => way.headers.write(&mut bytes[..way.headers.len()], transmit.len as u16, transmit.ecn),
+            Some(ports) => way.headers.write_in_udp(bytes, ports, transmit.ecn),
+        }
+        if let Some(capture) = &self.shared.capture {
             capture.frame(way.ifindex, Direction::Outbound, bytes);
         }
         ring.push(frame, start, end - start);
@@ -259,9 +269,11 @@ impl Outlets<'_> {
 
 impl Outlets<'_> {
     /// Puts a packet into the transmit ring as IP fragments of at most `mtu` bytes: all of them or none.
-    fn push_fragments(&mut self, frame: Frame, way: &Way, transmit: &Transmit, mtu: u16) -> Result<(), Frame> {
+    fn push_fragments(&mut self, mut frame: Frame, way: &Way, transmit: &Transmit, mtu: u16) -> Result<(), Frame> {
         let mtu = usize::from(mtu).min(way.limit + way.headers.ip_len()) as u16;
-        let parts = fragments(transmit.len, mtu, transmit.destination);
+        let begin = HEADROOM - udp_header(transmit);
+        let end = HEADROOM + transmit.len;
+        let parts = fragments(end - begin, mtu, transmit.destination);
         let mut ports = self.ports.iter_mut().filter(|port| port.ifindex == way.ifindex);
         let Some(ring) = ports.find_map(|port| port.transmit.as_mut()) else { return Err(frame) };
         if parts.len() == 0 || !ring.has_room_for(parts.len() as u32) {
@@ -278,15 +290,22 @@ impl Outlets<'_> {
             }
         }
         *self.identification = self.identification.wrapping_add(1);
+        let upper = match self.shared.udp_ports(transmit) {
+            None => IPPROTO_SCTP,
+            Some(ports) => {
+                way.headers.write_udp(self.cache.umem().bytes_mut(&mut frame, begin..end), ports);
+                IPPROTO_UDP
+            }
+        };
         let headers = way.headers.fragment_len();
         let start = HEADROOM - headers;
         for (part, mut copy) in parts.zip(copies) {
-            let from = HEADROOM + usize::from(part.offset);
+            let from = begin + usize::from(part.offset);
             let payload = self.cache.umem().bytes(&frame, from..from + usize::from(part.length));
             let bytes = self.cache.umem().bytes_mut(&mut copy, start..HEADROOM + usize::from(part.length));
             bytes[headers..].copy_from_slice(payload);
-            way.headers.write_fragment(&mut bytes[..headers], part, *self.identification, transmit.ecn);
-            if let Some(capture) = self.capture {
+            way.headers.write_fragment(&mut bytes[..headers], part, upper, *self.identification, transmit.ecn);
+            if let Some(capture) = &self.shared.capture {
                 capture.frame(way.ifindex, Direction::Outbound, bytes);
             }
             let length = bytes.len();
@@ -355,9 +374,14 @@ impl Link for XdpLink {
             return Err(TransmitError::NoBuffer { length: len });
         };
         let Self { routes, shared, ports, cache, stats, identification, .. } = self;
+        if transmit.encapsulation.is_some() && shared.udp.is_none() {
+            cache.give(frame);
+            stats.no_route += 1;
+            return Err(TransmitError::NoUdpPort { destination });
+        }
         match routes.find(&shared.network, source, destination) {
             Ok(way) if fits(transmit, way.limit) => {
-                let mut outlets = Outlets { ports, cache, capture: shared.capture.as_ref(), stats, identification };
+                let mut outlets = Outlets { ports, cache, shared, stats, identification };
                 outlets.push(frame, way, transmit).map_err(|frame| {
                     cache.give(frame);
                     stats.device_drops += 1;
@@ -458,7 +482,12 @@ impl Drop for XdpLink {
 
 /// Whether a packet can be sent where at most `limit` bytes fit: in fragments, if it may go so, any can.
 fn fits(transmit: &Transmit, limit: usize) -> bool {
-    transmit.len <= limit || transmit.fragment_to.is_some()
+    transmit.len + udp_header(transmit) <= limit || transmit.fragment_to.is_some()
+}
+
+/// Bytes of the UDP header that a packet goes behind.
+fn udp_header(transmit: &Transmit) -> usize {
+    if transmit.encapsulation.is_some() { UDP_HEADER_LENGTH } else { 0 }
 }
 
 /// So many ICMP errors wait until they are asked for.

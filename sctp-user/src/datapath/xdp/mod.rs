@@ -34,6 +34,7 @@ mod parked;
 mod port;
 mod program;
 mod reassembled;
+mod reserve;
 mod route;
 mod shared_tags;
 mod tags;

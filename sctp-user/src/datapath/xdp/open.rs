@@ -15,9 +15,11 @@ use super::drops::Drops;
 use super::error::OpenError;
 use super::link::XdpLink;
 use super::log::LogReader;
+use super::packet::UdpReceive;
 use super::port::{Port, QueueAccess};
 use super::program::{Program, Target};
 use super::reassembled::{Reassembled, kernel_has_sctp};
+use super::reserve::UdpReservation;
 use super::shared_tags::SharedTags;
 use super::{capabilities, ethtool};
 
@@ -46,6 +48,10 @@ impl XdpInterfaces {
             interfaces.push(Interface::examine(link, config)?);
         }
         capabilities::check()?;
+        let udp_port = config
+            .udp_port
+            .map(|port| UdpReservation::bind(port).map_err(|source| OpenError::UdpPort { port: port.get(), source }));
+        let udp_port = udp_port.transpose()?;
 
         let queues = interfaces.iter().map(|interface| interface.queues).sum();
         let frames = config.frames_for(queues)?;
@@ -93,11 +99,14 @@ impl XdpInterfaces {
             Reassembled::open(&interfaces, config.steering, config.trusted_link)
         });
         let mut reassembled = reassembled.transpose()?;
+        let udp = config.udp_port.map(|port| UdpReceive { port, trusted_link: config.trusted_link });
         let shared = Arc::new(Shared {
             network,
             pool,
             capture: config.capture.clone(),
             mode,
+            udp,
+            _udp_port: udp_port,
             answers_heartbeats: config.answer_heartbeats,
             programs: Mutex::new(Programs {
                 programs,

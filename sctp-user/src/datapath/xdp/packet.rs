@@ -1,10 +1,14 @@
 //! Where the SCTP packet is in a received frame, and what is known of it.
 
 use std::net::{IpAddr, Ipv6Addr};
+use std::num::NonZeroU16;
 use std::ops::Range;
 
-use sctp_common::frame;
+use sctp_common::frame::{self, Decoded};
+use sctp_common::judge::ChecksumPolicy;
 use sctp_common::metadata::{Checksum, RxMetadata};
+use sctp_common::udp;
+use sctp_common::wire::UDP_HEADER_LENGTH;
 use sctp_core::{AssociationId, ChecksumState, Ecn};
 
 use super::super::icmp::IcmpError;
@@ -15,24 +19,63 @@ pub(super) enum Found {
     Packet(Packet),
     /// An ICMP error about one of ours.
     Icmp(IcmpError),
+    /// An SCTP packet in UDP, with a UDP checksum that is wrong or must not be missing.
+    BadUdp,
+}
+
+/// What must be known to look into frames that carry SCTP in UDP (RFC 6951).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct UdpReceive {
+    /// Our encapsulation port.
+    pub(super) port: NonZeroU16,
+    /// UDP checksums are not looked at: senders on this machine leave them to "offload".
+    pub(super) trusted_link: bool,
+}
+
+impl UdpReceive {
+    /// Whether the UDP header in front of `packet` is sound.
+    fn accepts(self, frame: &[u8], packet: &Decoded) -> bool {
+        let at = usize::from(packet.sctp_offset) - UDP_HEADER_LENGTH;
+        let length = usize::from(packet.sctp_len) + UDP_HEADER_LENGTH;
+        let policy = ChecksumPolicy { trusted_link: self.trusted_link, verify_up_to: u32::MAX };
+        policy.verify_udp(frame, packet, || udp::sum(frame, at, length)).is_ok()
+    }
 }
 
 impl Found {
     /// Looks into a frame's memory, in which the Ethernet header is at `start`.
-    pub(super) fn in_frame(memory: &[u8], start: usize) -> Option<Self> {
+    pub(super) fn in_frame(memory: &[u8], start: usize, udp: Option<UdpReceive>) -> Option<Self> {
         let metadata = metadata(memory, start);
+        let udp_port = udp.map(|udp| udp.port);
         if let Some(metadata) = metadata
             && metadata.is_icmp()
         {
-            return IcmpError::read(&memory[start..]).map(Self::Icmp);
+            return IcmpError::read(&memory[start..], udp_port).map(Self::Icmp);
         }
         if let Some(packet) = Packet::find(memory, start) {
-            return Some(Self::Packet(packet));
+            // What the program has not verified, it has left to us altogether.
+            let unverified = packet.encapsulation.is_some() && packet.checksum == ChecksumState::NotChecked;
+            return match udp.filter(|_| unverified) {
+                Some(udp) => Self::in_udp(&memory[start..], udp, packet),
+                None => Some(Self::Packet(packet)),
+            };
         }
         if metadata.is_some() {
             return None;
         }
-        IcmpError::read(&memory[start..]).map(Self::Icmp)
+        let frame = &memory[start..];
+        let Some(udp) = udp else { return IcmpError::read(frame, None).map(Self::Icmp) };
+        match frame::decode_udp(frame, udp.port.get()) {
+            Ok(decoded) if decoded.fragment => None,
+            Ok(decoded) => Self::in_udp(frame, udp, Packet::without_metadata(frame, &decoded, start)?),
+            Err(_) => IcmpError::read(frame, udp_port).map(Self::Icmp),
+        }
+    }
+
+    /// A packet that came in UDP, if its UDP header is sound.
+    fn in_udp(frame: &[u8], udp: UdpReceive, packet: Packet) -> Option<Self> {
+        let decoded = frame::decode_udp(frame, udp.port.get()).ok()?;
+        Some(if udp.accepts(frame, &decoded) { Self::Packet(packet) } else { Self::BadUdp })
     }
 }
 
@@ -50,6 +93,8 @@ fn association(metadata: &RxMetadata) -> Option<AssociationId> {
 pub(super) struct Packet {
     pub(super) source: IpAddr,
     pub(super) destination: IpAddr,
+    /// The UDP port that it came from, if it came in UDP.
+    pub(super) encapsulation: Option<NonZeroU16>,
     pub(super) ecn: Ecn,
     pub(super) checksum: ChecksumState,
     pub(super) association: Option<AssociationId>,
@@ -69,6 +114,7 @@ impl Packet {
             return Some(Self {
                 source: address(located.source),
                 destination: address(located.destination),
+                encapsulation: NonZeroU16::new(located.udp_source_port),
                 ecn: Ecn::from_bits(metadata.ecn()),
                 checksum: match metadata.checksum() {
                     Checksum::NotChecked => ChecksumState::NotChecked,
@@ -80,11 +126,17 @@ impl Packet {
             });
         }
         let decoded = frame::decode(frame).ok().filter(|decoded| !decoded.fragment)?;
+        Self::without_metadata(frame, &decoded, start)
+    }
+
+    fn without_metadata(frame: &[u8], decoded: &Decoded, start: usize) -> Option<Self> {
         let addresses = decoded.addresses(frame)?;
+        let udp = decoded.udp(frame)?;
         let at = start + usize::from(decoded.sctp_offset);
         Some(Self {
             source: address(addresses.source),
             destination: address(addresses.destination),
+            encapsulation: NonZeroU16::new(udp.source_port),
             ecn: Ecn::from_bits(decoded.ecn),
             checksum: ChecksumState::NotChecked,
             association: None,
@@ -100,7 +152,7 @@ fn address(octets: [u8; 16]) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::headers::Headers;
+    use super::super::super::headers::{Headers, UdpPorts};
     use super::*;
 
     /// A frame's memory: `start` bytes in front, Ethernet, IP, and an SCTP packet of `length` bytes.
@@ -190,12 +242,12 @@ mod tests {
     #[test]
     fn an_icmp_error_is_read_with_metadata_or_without() {
         let plain = icmp(256);
-        let quotation = sctp_common::icmp::quotation(&plain[256..]).expect("a quotation");
+        let quotation = sctp_common::icmp::quotation(&plain[256..], 0).expect("a quotation");
         let mut marked = plain.clone();
         let metadata = RxMetadata::of_icmp(&quotation, 7, 5);
         marked[256 - RxMetadata::SIZE..256].copy_from_slice(&metadata.to_bytes());
         for memory in [plain, marked] {
-            let Some(Found::Icmp(error)) = Found::in_frame(&memory, 256) else { panic!("no ICMP error") };
+            let Some(Found::Icmp(error)) = Found::in_frame(&memory, 256, None) else { panic!("no ICMP error") };
             let message = error.message();
             assert_eq!((message.icmp_type, message.code, message.mtu), (3, 4, 1280));
             assert_eq!(
@@ -205,7 +257,50 @@ mod tests {
             assert_eq!(message.quoted, [0xee; 8], "as much as there is of the packet");
             let mut damaged = memory;
             *damaged.last_mut().expect("not empty") ^= 1;
-            assert!(Found::in_frame(&damaged, 256).is_none());
+            assert!(Found::in_frame(&damaged, 256, None).is_none());
+        }
+    }
+
+    /// SCTP in UDP from port 61000, in a frame's memory.
+    fn in_udp(source: &str, destination: &str) -> Vec<u8> {
+        let parse = |text: &str| text.parse().expect("an address");
+        let headers = Headers::new([1; 6], [2; 6], parse(source), parse(destination), 0).expect("one family");
+        let mut memory = vec![0xee; 256 + headers.len() + 8 + 40];
+        let ports = UdpPorts { source: 61_000, destination: 9899 };
+        headers.write_in_udp(&mut memory[256..], ports, Ecn::Ect1);
+        memory
+    }
+
+    #[test]
+    fn what_came_in_udp_says_from_where_and_is_verified_unless_it_has_been() {
+        let strict = UdpReceive { port: NonZeroU16::new(9899).expect("not 0"), trusted_link: false };
+        for (source, destination) in [("10.0.0.1", "10.0.0.2"), ("fd00::1", "fd00::2")] {
+            let plain = in_udp(source, destination);
+            assert!(Found::in_frame(&plain, 256, None).is_none());
+            let decoded = frame::decode_udp(&plain[256..], 9899).expect("a sound frame");
+            let marked = |memory: &[u8], checksum| {
+                let mut memory = memory.to_vec();
+                memory[240..256].copy_from_slice(&RxMetadata::new(&decoded, checksum, 1, 5).to_bytes());
+                memory
+            };
+            let mut damaged = plain.clone();
+            *damaged.last_mut().expect("not empty") ^= 1;
+            let found = |memory: &[u8], udp| match Found::in_frame(memory, 256, Some(udp)) {
+                Some(Found::Packet(packet)) => {
+                    assert_eq!(packet.encapsulation.map(NonZeroU16::get), Some(61_000));
+                    assert_eq!(packet.range, memory.len() - 40..memory.len());
+                    true
+                }
+                Some(Found::BadUdp) => false,
+                _ => panic!("another thing was found"),
+            };
+            let trusting = UdpReceive { trusted_link: true, ..strict };
+            for (checksum, strictly) in [(Checksum::NotChecked, false), (Checksum::Verified, true)] {
+                assert!(found(&marked(&plain, checksum), strict));
+                assert_eq!(found(&marked(&damaged, checksum), strict), strictly);
+                assert!(found(&marked(&damaged, checksum), trusting));
+            }
+            assert!(found(&plain, strict) && !found(&damaged, strict) && found(&damaged, trusting));
         }
     }
 

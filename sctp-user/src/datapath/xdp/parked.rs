@@ -128,6 +128,7 @@ mod tests {
             transmit: Transmit {
                 source: None,
                 destination: address(last),
+                encapsulation: None,
                 len: 100,
                 ecn: Ecn::NotEct,
                 fragment_to: None,

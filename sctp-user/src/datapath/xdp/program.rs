@@ -250,6 +250,7 @@ impl Settings {
         let workers = u32::from(config.steering.workers);
         let tags = config.tags.unwrap_or(DEFAULT_TAGS);
         let buckets = buckets_for(tags);
+        let udp_port = config.udp_port.map_or(0, |port| u32::from(port.get()));
         let globals = [
             (globals::TAG_BUCKET_COUNT, buckets.to_ne_bytes().to_vec()),
             (globals::WORKERS, workers.to_ne_bytes().to_vec()),
@@ -257,6 +258,7 @@ impl Settings {
             (globals::POLICY, config.policy(target.sends_answers).to_ne_bytes().to_vec()),
             (globals::QUEUES, target.queues.to_ne_bytes().to_vec()),
             (globals::VERIFY_UP_TO, config.checksum.verify_up_to().to_ne_bytes().to_vec()),
+            (globals::UDP_PORT, udp_port.to_ne_bytes().to_vec()),
         ];
         let mut sizes = BTreeMap::from([
             (names::XSKS, target.queues * workers),

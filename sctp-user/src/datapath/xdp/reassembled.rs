@@ -113,6 +113,7 @@ impl Reassembled {
                 sink(Datagram {
                     source: address(addresses.source),
                     destination: address(addresses.destination),
+                    encapsulation: None,
                     ecn: Ecn::from_bits(packet.ecn),
                     checksum: ChecksumState::Verified,
                     // Its worker may be another one, which is found by the tag.

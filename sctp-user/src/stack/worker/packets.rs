@@ -47,6 +47,7 @@ impl<L: Link> Worker<L> {
                 Datagram {
                     source: packet.source,
                     destination: packet.destination,
+                    encapsulation: packet.encapsulation,
                     ecn: packet.ecn,
                     checksum: packet.checksum,
                     association: None,

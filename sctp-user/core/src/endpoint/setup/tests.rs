@@ -22,6 +22,7 @@ fn say(endpoint: &mut Endpoint, tag: u32, chunk: &dyn Emit) {
     let datagram = Datagram {
         source: IpAddr::from(PEER),
         destination: IpAddr::from(OURS),
+        encapsulation: None,
         ecn: Ecn::NotEct,
         checksum: ChecksumState::NotChecked,
         association: None,

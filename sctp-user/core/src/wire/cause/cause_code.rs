@@ -44,6 +44,7 @@ cause_codes! {
     RESTART_WITH_NEW_ADDRESSES "Restart of an Association with New Addresses",
     USER_ABORT "User-Initiated Abort",
     PROTOCOL_VIOLATION "Protocol Violation",
+    RESTART_WITH_NEW_ENCAPSULATION_PORT "Restart of an Association with New Encapsulation Port",
     DELETE_LAST_ADDRESS "Request to Delete Last Remaining IP Address",
     REFUSED_RESOURCE_SHORTAGE "Operation Refused Due to Resource Shortage",
     DELETE_SOURCE_ADDRESS "Request to Delete Source IP Address",
@@ -74,6 +75,6 @@ mod tests {
     #[test]
     fn names() {
         assert_eq!(CauseCode(13).to_string(), "Protocol Violation");
-        assert_eq!(CauseCode(14).to_string(), "cause code 14");
+        assert_eq!(CauseCode(15).to_string(), "cause code 15");
     }
 }

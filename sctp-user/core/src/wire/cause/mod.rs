@@ -75,6 +75,14 @@ pub enum Cause<'a> {
     UserInitiatedAbort(&'a [u8]),
     /// The peer broke the protocol in a way that no other cause covers; more about it, if anything (§3.3.10.13).
     ProtocolViolation(&'a [u8]),
+    /// An INIT has come for an association that exists, from another UDP encapsulation port than the association has there
+    /// (draft-tuexen-tsvwg-rfc6951-bis); 0 stands for "not in UDP".
+    RestartWithNewEncapsulationPort {
+        /// The association's.
+        current: u16,
+        /// The INIT's.
+        new: u16,
+    },
     /// A code that is not known here.
     Unknown(RawCause<'a>),
 }
@@ -131,6 +139,7 @@ impl<'a> Cause<'a> {
             Self::RestartWithNewAddresses(_) => CauseCode::RESTART_WITH_NEW_ADDRESSES,
             Self::UserInitiatedAbort(_) => CauseCode::USER_ABORT,
             Self::ProtocolViolation(_) => CauseCode::PROTOCOL_VIOLATION,
+            Self::RestartWithNewEncapsulationPort { .. } => CauseCode::RESTART_WITH_NEW_ENCAPSULATION_PORT,
             Self::Unknown(raw) => raw.code,
         }
     }
@@ -181,6 +190,10 @@ impl<'a> ListItem<'a> for Cause<'a> {
             CauseCode::RESTART_WITH_NEW_ADDRESSES => Self::RestartWithNewAddresses(copied::parse(raw)),
             CauseCode::USER_ABORT => Self::UserInitiatedAbort(raw.value),
             CauseCode::PROTOCOL_VIOLATION => Self::ProtocolViolation(raw.value),
+            CauseCode::RESTART_WITH_NEW_ENCAPSULATION_PORT => {
+                let (current, new) = fixed::parse_ports(raw)?;
+                Self::RestartWithNewEncapsulationPort { current, new }
+            }
             _ => Self::Unknown(raw),
         })
     }
@@ -188,7 +201,10 @@ impl<'a> ListItem<'a> for Cause<'a> {
     fn length(&self) -> usize {
         PARAMETER_HEADER_LENGTH
             + match self {
-                Self::InvalidStreamIdentifier { .. } | Self::StaleCookie { .. } | Self::NoUserData { .. } => 4,
+                Self::InvalidStreamIdentifier { .. }
+                | Self::StaleCookie { .. }
+                | Self::NoUserData { .. }
+                | Self::RestartWithNewEncapsulationPort { .. } => 4,
                 Self::OutOfResource | Self::InvalidMandatoryParameter | Self::CookieReceivedWhileShuttingDown => 0,
                 Self::MissingMandatoryParameter(missing) => missing.value_length(),
                 Self::UnrecognizedParameters(list) | Self::RestartWithNewAddresses(list) => list.length(),
@@ -204,6 +220,7 @@ impl<'a> ListItem<'a> for Cause<'a> {
         let code = self.code().0;
         match self {
             Self::InvalidStreamIdentifier { stream } => fixed::emit_stream(*stream, out),
+            Self::RestartWithNewEncapsulationPort { current, new } => fixed::emit_ports(*current, *new, out),
             Self::StaleCookie { staleness: number } | Self::NoUserData { tsn: Tsn(number) } => {
                 emit_opaque(code, &number.to_be_bytes(), out);
             }
@@ -258,6 +275,7 @@ impl fmt::Display for Cause<'_> {
             }
             Self::UnrecognizedParameters(list) | Self::RestartWithNewAddresses(list) => write!(f, "{code} {list}"),
             Self::NoUserData { tsn } => write!(f, "{code} TSN={tsn}"),
+            Self::RestartWithNewEncapsulationPort { current, new } => write!(f, "{code} {new} instead of {current}"),
             Self::UserInitiatedAbort(reason) | Self::ProtocolViolation(reason) => reason::fmt(code, reason, f),
             Self::Unknown(raw) => write!(f, "unknown {raw}"),
         }

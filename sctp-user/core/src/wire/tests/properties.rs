@@ -60,6 +60,7 @@ fn cause() -> impl Strategy<Value = Cause<'static>> {
         parameters().prop_map(Cause::RestartWithNewAddresses),
         bytes(0..30).prop_map(Cause::UserInitiatedAbort),
         bytes(0..30).prop_map(Cause::ProtocolViolation),
+        any::<(u16, u16)>().prop_map(|(current, new)| Cause::RestartWithNewEncapsulationPort { current, new }),
     ]
 }
 
