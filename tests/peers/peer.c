@@ -285,10 +285,20 @@ static void debug(const char *format, ...)
 	va_end(arguments);
 }
 
-void peer_start(void)
+void peer_udp(struct socket *socket, uint16_t remote_port)
 {
-	/* Port 0: raw IP sockets, no UDP encapsulation. */
-	usrsctp_init(0, NULL, debug);
+	struct sctp_udpencaps udp = { .sue_port = htons(remote_port) };
+
+	udp.sue_address.ss_family = AF_INET;
+	if (remote_port != 0 &&
+	    usrsctp_setsockopt(socket, IPPROTO_SCTP, SCTP_REMOTE_UDP_ENCAPS_PORT, &udp, sizeof udp) != 0)
+		fail("SCTP_REMOTE_UDP_ENCAPS_PORT");
+}
+
+void peer_start(uint16_t udp_port)
+{
+	/* Port 0: raw IP sockets alone, no UDP encapsulation. */
+	usrsctp_init(udp_port, NULL, debug);
 	/* Only what the tests ask for: no answers to what other tests inject. */
 	usrsctp_sysctl_set_sctp_blackhole(0);
 	/* A path with an error is not used while there is another (RFC 7829), as the Linux kernel has it too. */

@@ -101,8 +101,11 @@ struct timers timers_parse(const char *text);
 /* Sets them. */
 void peer_timers(struct socket *socket, const struct timers *timers);
 
-/* Starts usrsctp over raw IP sockets. Must come before anything else of it. */
-void peer_start(void);
+/* Associations to come go in UDP to this port (RFC 6951); 0: directly over IP. */
+void peer_udp(struct socket *socket, uint16_t remote_port);
+
+/* Starts usrsctp over raw IP sockets, and over UDP from and to this port unless it is 0. Must come before anything else of it. */
+void peer_start(uint16_t udp_port);
 
 /* A one-to-one socket with the options of all test peers: no Nagle, big buffers, notifications, receive information. */
 struct socket *peer_socket(int family, uint16_t streams);

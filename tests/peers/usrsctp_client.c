@@ -41,6 +41,7 @@ static struct {
 	const char *abort;
 	struct addresses local;
 	struct timers timers;
+	uint16_t udp_port, remote_udp_port;
 	uint16_t port, local_port, streams;
 	enum mode mode;
 	uint64_t count, window;
@@ -79,7 +80,7 @@ static struct addresses peer;
 
 static void usage(void)
 {
-	fprintf(stderr, "usage: usrsctp_client [--port P] [--local ADDRESS]... [--local-port P] [--timers I/M/X/H/R] [--mode echo|sink|ping] [--count N] [--duration S] [--size S]\n"
+	fprintf(stderr, "usage: usrsctp_client [--port P] [--local ADDRESS]... [--local-port P] [--timers I/M/X/H/R] [--udp-port P] [--remote-udp-port P] [--mode echo|sink|ping] [--count N] [--duration S] [--size S]\n"
 	                "                      [--streams N] [--window N] [--unordered] [--no-verify] [--abort REASON] [--hold] [--timeout S] ADDRESS...\n");
 	exit(2);
 }
@@ -94,7 +95,8 @@ static void read_options(int count, char **values)
 		{ "unordered", no_argument, NULL, 'u' },      { "no-verify", no_argument, NULL, 'V' },
 		{ "hold", no_argument, NULL, 'h' },           { "timeout", required_argument, NULL, 't' },
 		{ "abort", required_argument, NULL, 'a' },    { "local-port", required_argument, NULL, 'L' },
-		{ "timers", required_argument, NULL, 'T' },   { NULL, 0, NULL, 0 },
+		{ "timers", required_argument, NULL, 'T' },   { "udp-port", required_argument, NULL, 'U' },
+		{ "remote-udp-port", required_argument, NULL, 'R' }, { NULL, 0, NULL, 0 },
 	};
 	int option;
 
@@ -103,6 +105,8 @@ static void read_options(int count, char **values)
 		case 'p': options.port = (uint16_t)number("--port", optarg, 65535); break;
 		case 'l': addresses_add(&options.local, optarg, 0); break;
 		case 'L': options.local_port = (uint16_t)number("--local-port", optarg, 65535); break;
+		case 'U': options.udp_port = (uint16_t)number("--udp-port", optarg, 65535); break;
+		case 'R': options.remote_udp_port = (uint16_t)number("--remote-udp-port", optarg, 65535); break;
 		case 'T': options.timers = timers_parse(optarg); break;
 		case 'a': options.abort = optarg; break;
 		case 'm':
@@ -351,13 +355,14 @@ int main(int count, char **values)
 	signal(SIGALRM, timed_out);
 	signal(SIGTERM, tell_to_end);
 	alarm(options.timeout);
-	peer_start();
+	peer_start(options.udp_port);
 	digest_init(&digest);
 	digest_init(&echoed);
 	reader_init(&reader);
 
 	socket = peer_socket(addresses_family(&peer), options.streams);
 	peer_timers(socket, &options.timers);
+	peer_udp(socket, options.remote_udp_port);
 	/* Killed, it is to be gone at once: a kernel would go on with a graceful end. */
 	set_linger(socket, true);
 	if (options.local.count != 0 || options.local_port != 0)

@@ -4,7 +4,7 @@
  * (with --no-verify not even that: for measurements).
  *
  *   usrsctp_server [--port P] [--local ADDRESS]... [--family 4|6] [--streams N] [--sink] [--no-verify] [--associations N]
- *                  [--abort-after N] [--shutdown-after N] [--timers I/M/X/H/R]
+ *                  [--abort-after N] [--shutdown-after N] [--timers I/M/X/H/R] [--udp-port P]
  *
  * With --abort-after it ends each association by ABORT when it has had N messages, with --shutdown-after in order. --timers: RTO initial, minimum and maximum,
  * heartbeat interval (ms), path retransmissions.
@@ -26,7 +26,7 @@
 #include <unistd.h>
 
 static struct {
-	uint16_t port, streams;
+	uint16_t port, streams, udp_port;
 	struct addresses local;
 	struct timers timers;
 	int family;
@@ -41,7 +41,7 @@ static uint64_t ended;
 static void usage(void)
 {
 	fprintf(stderr, "usage: usrsctp_server [--port P] [--local ADDRESS]... [--family 4|6] [--streams N] [--sink] [--no-verify] [--associations N]\n"
-	                "                      [--abort-after N] [--shutdown-after N] [--timers I/M/X/H/R]\n");
+	                "                      [--abort-after N] [--shutdown-after N] [--timers I/M/X/H/R] [--udp-port P]\n");
 	exit(2);
 }
 
@@ -53,6 +53,7 @@ static void read_options(int count, char **values)
 		{ "sink", no_argument, NULL, 'k' },        { "associations", required_argument, NULL, 'a' },
 		{ "no-verify", no_argument, NULL, 'V' },   { "abort-after", required_argument, NULL, 'A' },
 		{ "timers", required_argument, NULL, 'T' }, { "shutdown-after", required_argument, NULL, 'S' },
+		{ "udp-port", required_argument, NULL, 'U' },
 		{ NULL, 0, NULL, 0 },
 	};
 	int option;
@@ -62,6 +63,7 @@ static void read_options(int count, char **values)
 		case 'p': options.port = (uint16_t)number("--port", optarg, 65535); break;
 		case 'l': addresses_add(&options.local, optarg, options.port); break;
 		case 'S': options.shutdown_after = number("--shutdown-after", optarg, UINT64_MAX); break;
+		case 'U': options.udp_port = (uint16_t)number("--udp-port", optarg, 65535); break;
 		case 'T': options.timers = timers_parse(optarg); break;
 		case 'A': options.abort_after = number("--abort-after", optarg, UINT64_MAX); break;
 		case 'f': options.family = number("--family", optarg, 6) == 6 ? AF_INET6 : AF_INET; break;
@@ -169,7 +171,7 @@ int main(int count, char **values)
 
 	read_options(count, values);
 	signal(SIGPIPE, SIG_IGN);
-	peer_start();
+	peer_start(options.udp_port);
 	if (options.local.count != 0)
 		options.family = addresses_family(&options.local);
 	listener = peer_socket(options.family, options.streams);

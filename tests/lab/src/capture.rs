@@ -12,6 +12,8 @@ use crate::tool;
 pub struct Findings {
     /// SCTP packets in all.
     pub packets: u64,
+    /// Of these, packets in UDP (RFC 6951); to or from port 9899, or it does not know them for SCTP.
+    pub in_udp: u64,
     /// Packets that it cannot decode to their end.
     pub malformed: u64,
     /// SCTP packets whose CRC32c is wrong.
@@ -38,7 +40,9 @@ pub fn judge(capture: &Path) -> Result<Findings> {
         let mut fields = line.split('\t');
         let mut field = || fields.next().unwrap_or_default();
         let (protocols, malformed, status) = (field(), field(), field());
-        findings.packets += u64::from(protocols.split(':').any(|protocol| protocol == "sctp"));
+        let has = |wanted| protocols.split(':').any(|protocol| protocol == wanted);
+        findings.packets += u64::from(has("sctp"));
+        findings.in_udp += u64::from(has("sctp") && has("udp"));
         findings.malformed += u64::from(!malformed.is_empty());
         // 0 is "Bad"; 1 "Good", 2 "Unverified". Older versions print the word.
         findings.bad_checksums += u64::from(status.split(',').any(|status| status == "0" || status == "Bad"));
@@ -94,7 +98,7 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), pcap(&frames)).unwrap();
         let findings = judge(file.path()).unwrap();
-        assert_eq!(findings, Findings { packets: 4, malformed: 1, bad_checksums: 1 });
+        assert_eq!(findings, Findings { packets: 4, in_udp: 0, malformed: 1, bad_checksums: 1 });
     }
 
     #[test]

@@ -173,7 +173,7 @@ fn judge_captures(directory: &Path) -> Result<()> {
             println!("  {} (tshark is not installed: not judged)", file.display());
             continue;
         }
-        let capture::Findings { packets, malformed, bad_checksums } = capture::judge(&file)?;
+        let capture::Findings { packets, malformed, bad_checksums, .. } = capture::judge(&file)?;
         println!(
             "  {}: tshark reads {packets} SCTP packets, {malformed} malformed, {bad_checksums} with a bad checksum",
             file.display()
