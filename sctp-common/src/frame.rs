@@ -339,15 +339,7 @@ fn sctp<F: Frame + ?Sized>(
         ecn: packet.ecn,
         fragment: packet.fragment,
         in_udp,
-        source_port: (header as u16).swap_bytes(),
-        destination_port: ((header >> 16) as u16).swap_bytes(),
-        verification_tag: ((header >> 32) as u32).swap_bytes(),
-        checksum: rest as u32,
-        first_chunk: ChunkHead {
-            kind: (rest >> 32) as u8,
-            flags: (rest >> 40) as u8,
-            length: ((rest >> 48) as u16).swap_bytes(),
-        },
+        ..Decoded::of_headers(0, header, rest)
     })
 }
 
