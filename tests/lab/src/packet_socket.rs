@@ -1,6 +1,7 @@
 //! Raw frames on an interface, for packets that no stack would send.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -37,22 +38,33 @@ impl PacketSocket {
     ///
     /// # Errors
     /// If the kernel refuses.
-    pub fn receive(&self, timeout: Duration, mut wanted: impl FnMut(&[u8]) -> bool) -> Result<Option<Vec<u8>>> {
-        let deadline = Instant::now() + timeout;
-        let mut buffer = vec![0; 65536];
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Ok(None);
-            }
-            let milliseconds = i32::try_from(left.as_millis()).unwrap_or(i32::MAX).max(1);
-            if !sys::wait_readable(self.socket.as_fd(), milliseconds)? {
-                continue;
-            }
-            let length = sys::receive(self.socket.as_fd(), &mut buffer)?;
-            if wanted(&buffer[..length]) {
-                return Ok(Some(buffer[..length].to_vec()));
-            }
+    pub fn receive(&self, timeout: Duration, wanted: impl FnMut(&[u8]) -> bool) -> Result<Option<Vec<u8>>> {
+        let socket = self.socket.as_fd();
+        receive_wanted(socket, timeout, |buffer| sys::receive(socket, buffer), wanted)
+    }
+}
+
+/// Reads frames from `source` until `wanted` accepts one, which is given, or the time is over.
+pub(crate) fn receive_wanted(
+    source: BorrowedFd<'_>,
+    timeout: Duration,
+    mut read: impl FnMut(&mut [u8]) -> io::Result<usize>,
+    mut wanted: impl FnMut(&[u8]) -> bool,
+) -> Result<Option<Vec<u8>>> {
+    let deadline = Instant::now() + timeout;
+    let mut buffer = vec![0; 65536];
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(None);
+        }
+        let milliseconds = i32::try_from(left.as_millis()).unwrap_or(i32::MAX).max(1);
+        if !sys::wait_readable(source, milliseconds)? {
+            continue;
+        }
+        let length = read(&mut buffer)?;
+        if wanted(&buffer[..length]) {
+            return Ok(Some(buffer[..length].to_vec()));
         }
     }
 }

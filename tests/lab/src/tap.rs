@@ -3,10 +3,11 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use crate::packet_socket::receive_wanted;
 use crate::{Namespace, sys};
 
 /// A TAP device in a namespace. Gone when dropped.
@@ -61,25 +62,10 @@ impl Tap {
         &self,
         queue: usize,
         timeout: Duration,
-        mut wanted: impl FnMut(&[u8]) -> bool,
+        wanted: impl FnMut(&[u8]) -> bool,
     ) -> Result<Option<Vec<u8>>> {
         let mut queue = &self.queues[queue];
-        let deadline = Instant::now() + timeout;
-        let mut buffer = vec![0; 65536];
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Ok(None);
-            }
-            let milliseconds = i32::try_from(left.as_millis()).unwrap_or(i32::MAX).max(1);
-            if !sys::wait_readable(queue.as_fd(), milliseconds)? {
-                continue;
-            }
-            let length = queue.read(&mut buffer)?;
-            if wanted(&buffer[..length]) {
-                return Ok(Some(buffer[..length].to_vec()));
-            }
-        }
+        receive_wanted(queue.as_fd(), timeout, |buffer| queue.read(buffer), wanted)
     }
 }
 

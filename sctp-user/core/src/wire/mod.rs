@@ -41,6 +41,7 @@ pub mod cause;
 pub mod checksum;
 pub mod chunk;
 mod list;
+mod named;
 mod packet;
 pub mod parameter;
 #[cfg(test)]

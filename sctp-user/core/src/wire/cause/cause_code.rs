@@ -2,35 +2,14 @@
 //!
 //! [RFC 9260 §3.3.10]: https://www.rfc-editor.org/rfc/rfc9260#section-3.3.10
 
-use core::fmt;
-
-use sctp_common::wire::cause;
+use crate::wire::named::named;
 
 /// The code of an error cause; any number may come from the wire.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct CauseCode(pub u16);
 
-macro_rules! cause_codes {
-    ($($constant:ident $name:literal),* $(,)?) => {
-        impl CauseCode {
-            $(
-                #[doc = $name]
-                pub const $constant: Self = Self(cause::$constant);
-            )*
-
-            /// The cause's name in its RFC, if it has one that is known here.
-            #[must_use]
-            pub const fn name(self) -> Option<&'static str> {
-                Some(match self {
-                    $(Self::$constant => $name,)*
-                    _ => return None,
-                })
-            }
-        }
-    };
-}
-
-cause_codes! {
+named! {
+    CauseCode: cause, "cause code {}";
     INVALID_STREAM "Invalid Stream Identifier",
     MISSING_PARAMETER "Missing Mandatory Parameter",
     STALE_COOKIE "Stale Cookie",
@@ -51,21 +30,6 @@ cause_codes! {
     ILLEGAL_ASCONF_ACK "Association Aborted Due to Illegal ASCONF-ACK",
     NO_AUTHORIZATION "Request Refused - No Authorization",
     UNSUPPORTED_HMAC "Unsupported HMAC Identifier",
-}
-
-impl fmt::Display for CauseCode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.name() {
-            Some(name) => f.pad(name),
-            None => write!(f, "cause code {}", self.0),
-        }
-    }
-}
-
-impl fmt::Debug for CauseCode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
 }
 
 #[cfg(test)]

@@ -2,11 +2,8 @@
 //!
 //! [RFC 9260 §3.2]: https://www.rfc-editor.org/rfc/rfc9260#section-3.2
 
-use core::fmt;
-
-use sctp_common::wire::chunk;
-
 use crate::wire::UnknownAction;
+use crate::wire::named::named;
 
 /// The type of a chunk; any number may come from the wire.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -21,27 +18,8 @@ impl ChunkType {
     }
 }
 
-macro_rules! chunk_types {
-    ($($constant:ident $name:literal),* $(,)?) => {
-        impl ChunkType {
-            $(
-                #[doc = $name]
-                pub const $constant: Self = Self(chunk::$constant);
-            )*
-
-            /// The chunk's name in its RFC, if it has one that is known here.
-            #[must_use]
-            pub const fn name(self) -> Option<&'static str> {
-                Some(match self {
-                    $(Self::$constant => $name,)*
-                    _ => return None,
-                })
-            }
-        }
-    };
-}
-
-chunk_types! {
+named! {
+    ChunkType: chunk, "chunk type {:#04x}";
     DATA "DATA",
     INIT "INIT",
     INIT_ACK "INIT ACK",
@@ -65,21 +43,6 @@ chunk_types! {
     FORWARD_TSN "FORWARD-TSN",
     ASCONF "ASCONF",
     I_FORWARD_TSN "I-FORWARD-TSN",
-}
-
-impl fmt::Display for ChunkType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.name() {
-            Some(name) => f.pad(name),
-            None => write!(f, "chunk type {:#04x}", self.0),
-        }
-    }
-}
-
-impl fmt::Debug for ChunkType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
 }
 
 #[cfg(test)]

@@ -2,11 +2,8 @@
 //!
 //! [RFC 9260 §3.2.1]: https://www.rfc-editor.org/rfc/rfc9260#section-3.2.1
 
-use core::fmt;
-
-use sctp_common::wire::parameter;
-
 use crate::wire::UnknownAction;
+use crate::wire::named::named;
 
 /// The type of a parameter; any number may come from the wire.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -21,27 +18,8 @@ impl ParameterType {
     }
 }
 
-macro_rules! parameter_types {
-    ($($constant:ident $name:literal),* $(,)?) => {
-        impl ParameterType {
-            $(
-                #[doc = $name]
-                pub const $constant: Self = Self(parameter::$constant);
-            )*
-
-            /// The parameter's name in its RFC, if it has one that is known here.
-            #[must_use]
-            pub const fn name(self) -> Option<&'static str> {
-                Some(match self {
-                    $(Self::$constant => $name,)*
-                    _ => return None,
-                })
-            }
-        }
-    };
-}
-
-parameter_types! {
+named! {
+    ParameterType: parameter, "parameter type {:#06x}";
     HEARTBEAT_INFO "Heartbeat Info",
     IPV4_ADDRESS "IPv4 Address",
     IPV6_ADDRESS "IPv6 Address",
@@ -70,21 +48,6 @@ parameter_types! {
     SET_PRIMARY "Set Primary IP Address",
     SUCCESS_INDICATION "Success Indication",
     ADAPTATION_LAYER "Adaptation Layer Indication",
-}
-
-impl fmt::Display for ParameterType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.name() {
-            Some(name) => f.pad(name),
-            None => write!(f, "parameter type {:#06x}", self.0),
-        }
-    }
-}
-
-impl fmt::Debug for ParameterType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
 }
 
 #[cfg(test)]
