@@ -34,6 +34,8 @@ pub(crate) struct Path {
     pub(crate) address: IpAddr,
     /// Our address to send from; `None` leaves it to routing.
     pub(crate) source: Option<IpAddr>,
+    /// How often another one's turn has come, or the peer's to show one, since the path began to fail.
+    pub(crate) source_turn: u8,
     /// The peer's UDP encapsulation port there (RFC 6951 §5.1); `None` while packets go directly over IP.
     pub(crate) encapsulation: Option<NonZeroU16>,
     pub(crate) state: PathState,
@@ -121,6 +123,7 @@ impl Path {
         let mut path = Self {
             address,
             source: None,
+            source_turn: 0,
             encapsulation: None,
             state,
             rtt: RttEstimator::new(config),
@@ -152,6 +155,11 @@ impl Path {
             self.reset_congestion(config);
         }
         self
+    }
+
+    /// Whether the path, which fails, is sent on from where the peer's packets come to until the next error.
+    pub(crate) fn follows_peer(&self) -> bool {
+        self.source_turn.is_multiple_of(2)
     }
 
     /// The congestion controller begins anew (§7.2.5).

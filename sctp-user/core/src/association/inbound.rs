@@ -44,8 +44,7 @@ impl Association {
         self.learn_encapsulation(source, encapsulation);
         let path = self.paths.find(source);
         if let Some(at) = path.filter(|_| !self.bound) {
-            let local_addresses = &self.local_addresses;
-            self.paths[at].source.get_or_insert_with(|| super::source::towards(local_addresses, source, destination));
+            self.learn_source(at, destination);
         }
         let mut summary = PacketSummary::default();
         //= RFC 9260 §6: "they MUST be implemented by the data receiver, i.e., an endpoint MUST properly receive and

@@ -278,9 +278,7 @@ impl Association {
         }
         self.switch_primary(at, errors, cx);
         // One loss is no reason to leave an address that worked.
-        let alternate = self.paths.alternate(at);
-        let alone = alternate == at || self.paths[alternate].state == PathState::Inactive;
-        if errors > 1 && before != PathState::Unconfirmed && alone {
+        if errors > 1 && before != PathState::Unconfirmed && self.has_no_other(at) {
             self.try_next_source(at);
         }
         // "When probing UNCONFIRMED addresses … the association overall error count is not incremented" (§5.4).
@@ -365,16 +363,34 @@ impl Association {
         }
     }
 
+    /// Whether a path is the only one that may work.
+    fn has_no_other(&self, at: usize) -> bool {
+        let alternate = self.paths.alternate(at);
+        alternate == at || self.paths[alternate].state == PathState::Inactive
+    }
+
     /// There is no other destination to try, but perhaps another address of ours to send from: "it needs to consider each
-    /// source-destination address pair" (§6.4.1). Those that the peer knows take turns, as long as the path fails.
+    /// source-destination address pair" (§6.4.1). As long as the path fails those that the peer knows take turns, one at every second
+    /// error. In between the peer [leads](Self::learn_source): if only turns were taken, and by the peer too, they might never meet.
     fn try_next_source(&mut self, at: usize) {
         let path = &mut self.paths[at];
+        path.source_turn = path.source_turn.wrapping_add(1);
         let fits = |address: &&IpAddr| address.is_ipv4() == path.address.is_ipv4();
-        let mut sources = self.local_addresses.iter().filter(fits);
-        let first = sources.clone().next();
-        if sources.clone().count() > 1 {
-            let next = sources.by_ref().skip_while(|address| Some(**address) != path.source).nth(1);
-            path.source = next.or(first).copied();
+        let sources = self.local_addresses.iter().filter(fits);
+        let count = sources.clone().count();
+        if count > 1 && !path.follows_peer() {
+            let turn = usize::from(path.source_turn / 2) % count;
+            path.source = sources.cycle().skip(turn).find(|address| Some(**address) != path.source).copied();
+        }
+    }
+
+    /// A packet has come on a path, to this address of ours: that is the one to answer from, if none is known, or if the path fails while
+    /// it begins at another. That one may be left from a time when [all took turns](Self::try_next_source), which they do no more once
+    /// another destination works; the path would stay lost though the peer's own packets show a way.
+    pub(super) fn learn_source(&mut self, at: usize, destination: IpAddr) {
+        let path = &self.paths[at];
+        if path.source.is_none() || (path.error_count > 1 && (path.follows_peer() || !self.has_no_other(at))) {
+            self.paths[at].source = Some(super::source::towards(&self.local_addresses, path.address, destination));
         }
     }
 

@@ -104,6 +104,7 @@ impl Paths {
     pub(crate) fn clear_errors(&mut self, path: usize) {
         if self.list[path].error_count != 0 {
             self.list[path].error_count = 0;
+            self.list[path].source_turn = 0;
             self.choose();
         }
     }

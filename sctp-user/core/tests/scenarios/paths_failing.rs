@@ -10,7 +10,7 @@ use sctp_core::{AssociationConfig, Event, PathInfo, PathState};
 use crate::sim::app::{Phase, Plan, Sizes};
 use crate::sim::network::LinkConfig;
 use crate::sim::packet::has;
-use crate::sim::world::World;
+use crate::sim::world::{Verdict, World};
 use crate::stage::*;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -418,6 +418,30 @@ fn source_addresses_take_turns_until_one_works() {
     assert!(world.run_while(SECOND * 120, |world| world.sides.iter().all(|side| side.received == 1000)));
     assert!(world.sides.iter().all(|side| side.phase == Phase::Open));
     world.finish();
+}
+
+/// When nothing works, both ends try their source addresses in turn, yet find together again. And a path that was left with one that does
+/// not work when another path came back is not lost for good: the peer's packets show which one does.
+#[test]
+fn a_path_returns_to_the_address_that_works() {
+    let config = AssociationConfig { association_max_retransmits: 100, ..AssociationConfig::ran() };
+    let mut at = Networks::new("return_to_source", &chatter(config, 5000), v4);
+    let lost = at.ends[CLIENT][0];
+    at.world.intercept(|sight| if sight.from == SERVER { Verdict::Drop } else { Verdict::Pass });
+    let strayed = |world: &World| {
+        let last = world.packets.iter().rev().find(|packet| packet.from == Some(SERVER) && packet.destination == lost);
+        last.is_some_and(|packet| packet.source == address(SERVER, 1))
+    };
+    assert!(at.world.run_while(SECOND * 10, strayed), "another source is tried");
+    // The second network comes back, then the first.
+    at.world.intercept(move |sight| if sight.destination == lost { Verdict::Drop } else { Verdict::Pass });
+    at.world.run_for(SECOND * 10);
+    assert_eq!((at.path(1, 0).state, at.path(1, 1).state), (PathState::Inactive, PathState::Active));
+    at.world.intercept(|_| Verdict::Pass);
+    at.world.run_for(SECOND * 3);
+    assert_eq!((at.path(1, 0).state, at.path(1, 1).state), (PathState::Active, PathState::Active));
+    at.all_received(SECOND * 60);
+    at.world.finish();
 }
 
 /// An address is taken from the host: what goes on is sent from another that the peer knows.
