@@ -3,6 +3,8 @@
 //! A packet is for one path. Control chunks choose it first, then DATA, then a SACK that is due; and once it is chosen,
 //! everything that may go along does: control chunks, SACK, DATA to be sent again, new DATA.
 
+use std::collections::VecDeque;
+
 use sctp_common::wire::COMMON_HEADER_LENGTH;
 
 use super::control::{Bundle, SACK_HEADER};
@@ -515,6 +517,10 @@ impl Association {
             pacer.timer = Some(pacer.earliest());
         }
         self.sender.burst = 0;
+        if self.control.is_empty() && self.control.capacity() > 0 {
+            // Control chunks are rare, and most associations idle: a HEARTBEAT now and then must not keep a queue for all time.
+            self.control = VecDeque::new();
+        }
         self.release_later(now);
         if !self.may_sack() {
             self.receiver.sack.due = false;

@@ -75,6 +75,8 @@ pub struct Endpoint {
     rng: StdRng,
     table: Table,
     listeners: HashMap<u16, Listener, foldhash::quality::FixedState>,
+    /// The settings that were last connected with: those who connect often do so with the same, and share them.
+    connect_config: Option<Arc<AssociationConfig>>,
     wheel: TimerWheel,
     cookies: CookieJar,
     spent: SpentCookies,
@@ -109,6 +111,7 @@ impl Endpoint {
             limits: Limits { max_packet: config.max_packet.clamp(512, 65_535) as u16, checksum },
             table: Table::new(rng.next_u64()),
             listeners: HashMap::default(),
+            connect_config: None,
             wheel: TimerWheel::new(),
             cookies: CookieJar::new(secret, config.cookie_epoch()),
             spent: SpentCookies::new(config.max_spent_cookies, rng.next_u64()),
@@ -200,7 +203,7 @@ impl Endpoint {
         let new = NewAssociation {
             id: self.table.next_id(),
             encapsulation: config.remote_udp_port,
-            config: Arc::new(config),
+            config: self.share_config(config),
             limits: self.limits,
             local_port,
             peer_port,
@@ -518,6 +521,14 @@ impl Endpoint {
             if tag != 0 && ours && !spent && !self.table.has_tag(local_port, tag) {
                 return tag;
             }
+        }
+    }
+
+    /// Settings to connect with, in the same place as the last ones if they are the same.
+    fn share_config(&mut self, config: AssociationConfig) -> Arc<AssociationConfig> {
+        match &self.connect_config {
+            Some(last) if **last == config => Arc::clone(last),
+            _ => Arc::clone(self.connect_config.insert(Arc::new(config))),
         }
     }
 
