@@ -288,6 +288,9 @@ pub struct AssociationConfig {
     /// [`max_path_mtu`](Self::max_path_mtu) by probes that cost no DATA and count as no error. Without, only ICMP and
     /// [`set_path_mtu`](crate::Endpoint::set_path_mtu) change it. Default true.
     pub path_mtu_discovery: bool,
+    /// After which time more than the PMTU that was found is looked for again (PMTU_RAISE_TIMER, RFC 8899 §5.1.1), on paths that carry less
+    /// than [`max_path_mtu`](Self::max_path_mtu); 1 s or more. It costs a probe or a few. Default 600 s.
+    pub path_mtu_raise: Duration,
 
     /// Most paths, which is most addresses of a peer that are used; 1 to 255. More are ignored, and of a peer that connects to us
     /// all beyond the sixteen that a State Cookie holds. Default 8.
@@ -358,6 +361,7 @@ impl AssociationConfig {
             path_mtu: 1500,
             max_path_mtu: None,
             path_mtu_discovery: true,
+            path_mtu_raise: Duration::from_secs(600),
             max_paths: 8,
             max_gaps: 256,
             max_partial_messages: 1024,
@@ -461,6 +465,7 @@ impl AssociationConfig {
         check(self.pacing.is_none_or(|k| (100..=1000).contains(&k)), "pacing", "100 to 1000 percent, or none")?;
         check(self.path_mtu >= 576, "path_mtu", "576 to 65535")?;
         check(self.max_path_mtu.is_none_or(|max| max >= 576), "max_path_mtu", "576 to 65535, or none")?;
+        check(self.path_mtu_raise >= Duration::from_secs(1), "path_mtu_raise", "1 s or more")?;
         check((1..=255).contains(&self.max_paths), "max_paths", "1 to 255")?;
         check((1..=8192).contains(&self.max_gaps), "max_gaps", "1 to 8192")?;
         check(self.max_partial_messages >= 1, "max_partial_messages", "1 or more")?;

@@ -19,7 +19,7 @@ impl Association {
     /// The application, or who watches interfaces for it, knows the PMTU of a path. False if the peer has no such address.
     pub(crate) fn set_path_mtu(&mut self, address: IpAddr, mtu: u16, now: Instant) -> bool {
         let Some(at) = self.paths.find(address) else { return false };
-        self.paths[at].pmtu = Discovery::settled(now);
+        self.paths[at].pmtu = Discovery::settled(self.mtu_bounds(at), now);
         self.paths.set_mtu(at, mtu);
         true
     }
@@ -100,12 +100,12 @@ impl Association {
         self.paths.set_mtu(at, mtu);
     }
 
-    /// Between which sizes the PLPMTU of a path is.
+    /// Between which sizes the PLPMTU of a path is, and when a larger one is looked for again.
     fn mtu_bounds(&self, at: usize) -> Bounds {
         let path = &self.paths[at];
         let most = self.limits.max_packet.saturating_add(path.lower_headers() as u16);
         let wanted = self.config.max_path_mtu.unwrap_or(self.config.path_mtu);
-        Bounds::new(path.address.is_ipv4(), wanted.min(most))
+        Bounds::new(path.address.is_ipv4(), wanted.min(most), self.config.path_mtu_raise)
     }
 
     /// A packet of `len` bytes with DATA has been written for a path.

@@ -18,9 +18,6 @@ const BLACK_HOLE_TIMEOUTS: u8 = 3;
 /// "This value MUST NOT be smaller than 1 second and SHOULD be larger than 15 seconds." (RFC 8899 §5.1.1)
 const PROBE_TIMER: Duration = Duration::from_secs(16);
 
-/// "This timer has a period of 600 seconds" (RFC 8899 §5.1.1).
-const RAISE_TIMER: Duration = Duration::from_secs(600);
-
 /// Sizes of links and tunnels that there are (RFC 1191 §7.1, and what has come since: Ethernet with PPPoE, GRE, IPsec, VXLAN; jumbo
 /// frames). A search tries no others but the largest allowed.
 const COMMON_SIZES: [u16; 25] = [
@@ -28,7 +25,7 @@ const COMMON_SIZES: [u16; 25] = [
     7500, 8166, 9000, 9180, 16_000, 32_000,
 ];
 
-/// Between which sizes the PLPMTU is.
+/// Between which sizes the PLPMTU is, and when a larger one is looked for again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Bounds {
     /// MIN_PLPMTU.
@@ -37,13 +34,15 @@ pub(crate) struct Bounds {
     pub(crate) base: u16,
     /// MAX_PLPMTU: what the interface carries.
     pub(crate) max: u16,
+    /// The period of PMTU_RAISE_TIMER.
+    pub(crate) raise: Duration,
 }
 
 impl Bounds {
-    pub(crate) fn new(is_ipv4: bool, max: u16) -> Self {
+    pub(crate) fn new(is_ipv4: bool, max: u16, raise: Duration) -> Self {
         let min = if is_ipv4 { 576 } else { 1280 };
         let max = max.max(min);
-        Self { min, base: base(is_ipv4).min(max), max }
+        Self { min, base: base(is_ipv4).min(max), max, raise }
     }
 }
 
@@ -135,7 +134,7 @@ impl Discovery {
 
     /// Large packets are being sent: begins to look for more than `plpmtu`.
     pub(crate) fn start(&mut self, plpmtu: u16, bounds: Bounds, now: Instant) {
-        *self = search(plpmtu, bounds.max, u32::from(bounds.max) + 1, 0, now);
+        *self = search(plpmtu, bounds.max, u32::from(bounds.max) + 1, 0, bounds, now);
     }
 
     /// "PL indicates loss of connectivity"
@@ -144,8 +143,8 @@ impl Discovery {
     }
 
     /// The size is known from elsewhere; whether there is more is asked later.
-    pub(crate) fn settled(now: Instant) -> Self {
-        Self::SearchComplete { raise: Some(now + RAISE_TIMER) }
+    pub(crate) fn settled(bounds: Bounds, now: Instant) -> Self {
+        Self::SearchComplete { raise: Some(now + bounds.raise) }
     }
 
     /// A probe is about to be sent. Should it not go out, it is tried again later.
@@ -184,11 +183,11 @@ impl Discovery {
             }
             // "If the value of the PROBE_COUNT reaches MAX_PROBES, probing will stop" (RFC 8899 §5.3.1).
             Self::Searching { .. } if count >= MAX_PROBES => {
-                *self = Self::SearchComplete { raise: Some(now + RAISE_TIMER) };
+                *self = Self::settled(bounds, now);
                 Due::Nothing
             }
             Self::Searching { ceiling, .. } => {
-                *self = search(plpmtu, *ceiling, size.into(), count, now);
+                *self = search(plpmtu, *ceiling, size.into(), count, bounds, now);
                 self.due(now)
             }
             Self::Error { probe } => {
@@ -204,9 +203,9 @@ impl Discovery {
         let Some(size) = self.probed_size() else { return plpmtu };
         let found = size.max(plpmtu);
         *self = match *self {
-            Self::Base { ceiling, .. } => search(found, ceiling, u32::from(ceiling) + 1, 0, now),
-            Self::Searching { too_large, ceiling, .. } => search(found, ceiling, too_large, 0, now),
-            _ => search(found, bounds.max, u32::from(bounds.max) + 1, 0, now),
+            Self::Base { ceiling, .. } => search(found, ceiling, u32::from(ceiling) + 1, 0, bounds, now),
+            Self::Searching { too_large, ceiling, .. } => search(found, ceiling, too_large, 0, bounds, now),
+            _ => search(found, bounds.max, u32::from(bounds.max) + 1, 0, bounds, now),
         };
         found
     }
@@ -238,7 +237,7 @@ impl Discovery {
             }
             // "a validated PTB is received that corresponds to the last successfully probed size"
             Self::Searching { .. } if size == plpmtu => {
-                *self = Self::SearchComplete { raise: Some(now + RAISE_TIMER) };
+                *self = Self::settled(bounds, now);
                 plpmtu
             }
             // "The PL can use the reported PL_PTB_SIZE from the PTB message as the next search point".
@@ -286,11 +285,12 @@ impl Probe {
 /// The search goes on above `plpmtu`, or is complete.
 ///
 /// It tries the largest size first, for most paths carry what the interface does; then halves the table of common sizes.
-fn search(plpmtu: u16, ceiling: u16, too_large: u32, count: u8, now: Instant) -> Discovery {
+fn search(plpmtu: u16, ceiling: u16, too_large: u32, count: u8, bounds: Bounds, now: Instant) -> Discovery {
     match next_size(plpmtu, ceiling, too_large) {
         Some(size) => Discovery::Searching { probe: Probe::new(size, count, now), too_large, ceiling },
-        None if too_large > u32::from(ceiling) && plpmtu >= ceiling => Discovery::SearchComplete { raise: None },
-        None => Discovery::SearchComplete { raise: Some(now + RAISE_TIMER) },
+        // A ceiling below MAX_PLPMTU is what a router has told, or what got lost: it need not be so for ever.
+        None if plpmtu >= bounds.max => Discovery::SearchComplete { raise: None },
+        None => Discovery::settled(bounds, now),
     }
 }
 

@@ -144,6 +144,10 @@ fn fragmentation_needed_is_followed() {
     world.run_for(SECOND);
     assert_eq!(path(&world, 0).mtu, 1400);
     received(&mut world, SECOND * 600);
+    // What a router has told is so until PMTU_RAISE_TIMER expires.
+    carry(&mut world, 1500);
+    world.run_for(SECOND * 601);
+    assert_eq!(path(&world, 0).mtu, 1500);
     world.finish();
 }
 

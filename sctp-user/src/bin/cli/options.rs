@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::num::NonZeroU16;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{ArgAction, Args, ValueEnum};
 use sctp_user::datapath::xdp::{ChecksumPolicy, FragmentPolicy, kept};
@@ -122,17 +123,23 @@ pub(crate) struct AssociationOptions {
     /// UDP port of the peer, to connect to it in UDP (RFC 6951); needs --udp-port [default: directly over IP]
     #[arg(long, value_name = "PORT", help_heading = "Stack")]
     pub(crate) remote_udp_port: Option<NonZeroU16>,
+
+    /// Look again for a larger MTU of a path that was found to be narrow after this time, 1 s or more [default: 10m]
+    #[arg(long, value_name = "TIME", value_parser = values::duration, help_heading = "Stack")]
+    pub(crate) path_mtu_raise: Option<Duration>,
 }
 
 impl AssociationOptions {
     /// The settings for associations with at most so many streams each way. The side that sets an association up asks for
     /// exactly what it needs: streams that are not granted cost neither side memory.
     pub(crate) fn config(&self, streams: u16) -> AssociationConfig {
+        let profile = self.profile.config();
         AssociationConfig {
             outbound_streams: streams,
             max_inbound_streams: streams,
             remote_udp_port: self.remote_udp_port,
-            ..self.profile.config()
+            path_mtu_raise: self.path_mtu_raise.unwrap_or(profile.path_mtu_raise),
+            ..profile
         }
     }
 }

@@ -2,6 +2,8 @@ use super::*;
 
 const NONCE: u64 = 7;
 
+const RAISE: Duration = Duration::from_secs(600);
+
 /// A path that carries packets up to `carries`, and a discovery on it.
 struct Wire {
     discovery: Discovery,
@@ -16,7 +18,7 @@ struct Wire {
 
 impl Wire {
     fn new(plpmtu: u16, max: u16, carries: u16) -> Self {
-        let bounds = Bounds::new(true, max);
+        let bounds = Bounds::new(true, max, RAISE);
         let now = Instant::from_millis(1000);
         Self { discovery: Discovery::Disabled, plpmtu, bounds, carries, tells: false, now, probes: Vec::new() }
     }
@@ -88,9 +90,25 @@ fn a_search_that_finds_nothing_ends_and_is_repeated() {
     assert!(wire.probes.is_sorted_by(|one, other| one > other), "{:?}", wire.probes);
     assert!(matches!(wire.discovery, Discovery::SearchComplete { raise: Some(_) }));
     wire.carries = 9000;
-    let until = wire.now + RAISE_TIMER;
+    let until = wire.now + RAISE;
     wire.run(until);
     assert_eq!(wire.plpmtu, 9000);
+}
+
+/// PMTU_RAISE_TIMER is as long as it is wanted: a path that has been narrow for a while is used to the full again.
+#[test]
+fn a_path_that_widens_is_noticed_when_the_raise_timer_says() {
+    let mut wire = Wire { tells: true, ..Wire::new(1500, 1500, 1300) };
+    wire.bounds.raise = Duration::from_secs(2);
+    wire.plpmtu = wire.discovery.packet_too_big(1300, 1500, wire.bounds, wire.now);
+    let narrow = wire.now + Duration::from_secs(9);
+    wire.run(narrow);
+    // The size that a router has told, then the largest at each expiry: 2 s, 4 s, 6 s, 8 s.
+    assert_eq!((wire.plpmtu, &wire.probes[..]), (1300, &[1200, 1300, 1500, 1500, 1500, 1500][..]));
+    wire.carries = 1500;
+    wire.run(narrow + Duration::from_secs(2));
+    assert_eq!(wire.plpmtu, 1500);
+    assert!(matches!(wire.discovery, Discovery::SearchComplete { raise: None }));
 }
 
 /// Whatever a path carries, a search ends, never above that, and not far below: 3 lost probes in a row may stop it early.
@@ -192,10 +210,10 @@ fn a_message_between_is_the_next_search_point() {
 
 #[test]
 fn bounds_of_either_family() {
-    assert_eq!(Bounds::new(true, 1500), Bounds { min: 576, base: 1200, max: 1500 });
-    assert_eq!(Bounds::new(true, 800), Bounds { min: 576, base: 800, max: 800 });
-    assert_eq!(Bounds::new(false, 1500), Bounds { min: 1280, base: 1280, max: 1500 });
-    assert_eq!(Bounds::new(false, 800), Bounds { min: 1280, base: 1280, max: 1280 });
+    assert_eq!(Bounds::new(true, 1500, RAISE), Bounds { min: 576, base: 1200, max: 1500, raise: RAISE });
+    assert_eq!(Bounds::new(true, 800, RAISE), Bounds { min: 576, base: 800, max: 800, raise: RAISE });
+    assert_eq!(Bounds::new(false, 1500, RAISE), Bounds { min: 1280, base: 1280, max: 1500, raise: RAISE });
+    assert_eq!(Bounds::new(false, 800, RAISE), Bounds { min: 1280, base: 1280, max: 1280, raise: RAISE });
 }
 
 #[test]
