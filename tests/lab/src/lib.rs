@@ -33,6 +33,7 @@ pub mod packet_socket;
 pub mod peer;
 pub mod privilege;
 pub mod process;
+pub mod routers;
 pub mod sctp;
 mod sys;
 pub mod tap;

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use anyhow::{Context, Result, ensure};
 
+use crate::routers::Routers;
 use crate::{Cable, Namespace, PacketSocket, tool};
 
 /// What a pair is made with.
@@ -17,12 +18,14 @@ pub struct PairConfig {
     pub cables: u8,
     /// Whether the cables can have [faults](crate::Faults): they are slower then, and have one queue.
     pub faulty: bool,
+    /// Whether there are two [routers](Routers) on the way, with the one cable, which can have faults, between them.
+    pub routed: bool,
 }
 
 impl Default for PairConfig {
     /// One cable without faults, one queue, Ethernet's usual MTU.
     fn default() -> Self {
-        Self { queues: 1, mtu: 1500, cables: 1, faulty: false }
+        Self { queues: 1, mtu: 1500, cables: 1, faulty: false, routed: false }
     }
 }
 
@@ -43,16 +46,21 @@ impl Port {
     /// The port of host `number` (1 or 2) at cable `cable`, counted from 0.
     fn new(number: u8, cable: u8) -> Self {
         let interface = if cable == 0 { format!("veth{number}") } else { format!("veth{number}-{cable}") };
+        Self::on_network(interface, number, cable)
+    }
+
+    /// The port of host `number` on another network, by its number.
+    pub(crate) fn on_network(interface: String, number: u8, network: u8) -> Self {
         Self {
             interface,
-            mac: [0x02, 0x5c, 0x7b, 0, cable, number],
-            ipv4: Ipv4Addr::new(10, 77 + cable, 0, number),
-            ipv6: Ipv6Addr::new(0xfd77 + u16::from(cable), 0, 0, 0, 0, 0, 0, number.into()),
+            mac: [0x02, 0x5c, 0x7b, 0, network, number],
+            ipv4: Ipv4Addr::new(10, 77 + network, 0, number),
+            ipv6: Ipv6Addr::new(0xfd77 + u16::from(network), 0, 0, 0, 0, 0, 0, number.into()),
         }
     }
 
     /// The Ethernet address as `ip` writes it.
-    fn mac(&self) -> String {
+    pub(crate) fn mac(&self) -> String {
         self.mac.map(|octet| format!("{octet:02x}")).join(":")
     }
 
@@ -80,13 +88,24 @@ pub struct Host {
     pub ipv6: Ipv6Addr,
     /// Where the further cables are plugged in.
     pub further: Vec<Port>,
+    /// The addresses of the router beside it, IPv4 and IPv6, if there is one.
+    pub gateways: Option<(Ipv4Addr, Ipv6Addr)>,
 }
 
 impl Host {
     fn create(label: &str, number: u8, cables: u8) -> Result<Self> {
-        let Port { interface, mac, ipv4, ipv6 } = Port::new(number, 0);
         let further = (1..cables).map(|cable| Port::new(number, cable)).collect();
-        Ok(Self { namespace: Namespace::create(label)?, interface, mac, ipv4, ipv6, further })
+        Self::with_ports(label, Port::new(number, 0), further)
+    }
+
+    fn with_ports(label: &str, first: Port, further: Vec<Port>) -> Result<Self> {
+        let Port { interface, mac, ipv4, ipv6 } = first;
+        Ok(Self { namespace: Namespace::create(label)?, interface, mac, ipv4, ipv6, further, gateways: None })
+    }
+
+    /// A host with one port, beside a router that has these addresses.
+    pub(crate) fn beside(label: &str, port: Port, gateways: (Ipv4Addr, Ipv6Addr)) -> Result<Self> {
+        Ok(Self { gateways: Some(gateways), ..Self::with_ports(label, port, Vec::new())? })
     }
 
     /// All ports, that of the first cable first.
@@ -146,17 +165,26 @@ impl Host {
         })
     }
 
-    fn configure(&self, mtu: u32) -> Result<()> {
+    pub(crate) fn configure(&self, mtu: u32) -> Result<()> {
         for port in self.ports() {
-            let interface = port.interface.as_str();
-            self.namespace.ip(&["link", "set", interface, "mtu", &mtu.to_string(), "up"])?;
-            self.namespace.ip(&["address", "add", &format!("{}/24", port.ipv4), "dev", interface])?;
-            // Duplicate address detection would keep the address from use for a second.
-            self.namespace.ip(&["address", "add", &format!("{}/64", port.ipv6), "dev", interface, "nodad"])?;
-            prepare(&self.namespace, interface)?;
+            configure(&self.namespace, &port, mtu)?;
+        }
+        if let Some((ipv4, ipv6)) = self.gateways {
+            self.namespace.ip(&["route", "add", "default", "via", &ipv4.to_string()])?;
+            self.namespace.ip(&["route", "add", "default", "via", &ipv6.to_string()])?;
         }
         Ok(())
     }
+}
+
+/// Brings up a port that is there, with its addresses.
+pub(crate) fn configure(namespace: &Namespace, port: &Port, mtu: u32) -> Result<()> {
+    let interface = port.interface.as_str();
+    namespace.ip(&["link", "set", interface, "mtu", &mtu.to_string(), "up"])?;
+    namespace.ip(&["address", "add", &format!("{}/24", port.ipv4), "dev", interface])?;
+    // Duplicate address detection would keep the address from use for a second.
+    namespace.ip(&["address", "add", &format!("{}/64", port.ipv6), "dev", interface, "nodad"])?;
+    prepare(namespace, interface)
 }
 
 /// Makes the end of a veth like that of a cable between machines.
@@ -164,7 +192,7 @@ impl Host {
 /// No hardware finishes what a sender left to "offload": XDP would see packets without a checksum, and packets glued together.
 /// And a veth drops what its other end has no room for, unless it has a queue that can wait: then its sender is told to.
 fn prepare(namespace: &Namespace, interface: &str) -> Result<()> {
-    const OFFLOADS: [&str; 4] = ["tx-checksum-sctp", "tso", "gso", "gro"];
+    const OFFLOADS: [&str; 5] = ["tx-checksum-sctp", "tx-checksum-ip-generic", "tso", "gso", "gro"];
     let run = |program: &str, arguments: &[&str]| tool::run_command(namespace.command(program).args(arguments));
     let mut arguments = vec!["-K", interface];
     arguments.extend(OFFLOADS.iter().flat_map(|name| [*name, "off"]));
@@ -196,6 +224,8 @@ pub struct Pair {
     pub left: Host,
     /// `veth2`, 10.77.0.2, fd77::2; at the second cable `veth2-1`, 10.78.0.2, fd78::2, and so on.
     pub right: Host,
+    /// The routers on the way, if there are some. Then the right host's addresses are 10.78.0.2 and fd78::2.
+    pub routers: Option<Routers>,
     /// Where the cables with faults are.
     _between: Option<Namespace>,
 }
@@ -207,6 +237,10 @@ impl Pair {
     /// Without root, or without `ip`, `tc` and `ethtool`.
     pub fn create(label: &str, config: &PairConfig) -> Result<Self> {
         ensure!((1..=9).contains(&config.cables), "{} cables", config.cables);
+        if config.routed {
+            ensure!((config.cables, config.queues) == (1, 1), "routers have one cable between them, with one queue");
+            return Self::routed(label, config.mtu);
+        }
         let left = Host::create(&format!("{label}-a"), 1, config.cables)?;
         let right = Host::create(&format!("{label}-b"), 2, config.cables)?;
         let between = config.faulty.then(|| Namespace::create(&format!("{label}-c"))).transpose()?;
@@ -232,26 +266,42 @@ impl Pair {
         left.configure(config.mtu)?;
         right.configure(config.mtu)?;
         let mut cables = Vec::new();
-        let mtu = config.mtu.to_string();
         if let Some(between) = &between {
             for (seed, (ours, its)) in (1..).zip(left.ports().iter().zip(&right.ports())) {
-                for port in [ours, its] {
-                    let interface = port.interface.as_str();
-                    // No addresses, no questions of its own.
-                    let path = format!("/proc/sys/net/ipv6/conf/{interface}/disable_ipv6");
-                    between.run(|| std::fs::write(&path, "1").context(path.clone()))?;
-                    between.ip(&["link", "set", interface, "mtu", &mtu, "promisc", "on", "up"])?;
-                    prepare(between, interface)?;
-                }
-                cables.push(Cable::join(between, [&ours.interface, &its.interface], seed)?);
+                cables.push(faulty_cable(between, [&ours.interface, &its.interface], config.mtu, seed)?);
             }
         }
-        Ok(Self { cables, left, right, _between: between })
+        Ok(Self { cables, left, right, routers: None, _between: between })
+    }
+
+    /// Two hosts, each on a network of its own, with a router on each and a faulty cable between the routers.
+    fn routed(label: &str, mtu: u32) -> Result<Self> {
+        let hosts = [Port::on_network("veth1".into(), 1, 0), Port::on_network("veth2".into(), 2, 1)];
+        let routers = Routers::create(label, [&hosts[0], &hosts[1]])?;
+        let [left, right] = hosts;
+        let left = Host::beside(&format!("{label}-a"), left, routers.addresses_beside(0))?;
+        let right = Host::beside(&format!("{label}-b"), right, routers.addresses_beside(1))?;
+        let between = Namespace::create(&format!("{label}-c"))?;
+        routers.plug([&left, &right], &between, mtu)?;
+        let cables = vec![faulty_cable(&between, Routers::MIDDLE, mtu, 1)?];
+        Ok(Self { cables, left, right, routers: Some(routers), _between: Some(between) })
     }
 }
 
+/// Joins two interfaces that are in the namespace between the hosts.
+fn faulty_cable(between: &Namespace, ends: [&str; 2], mtu: u32, seed: u64) -> Result<Cable> {
+    for interface in ends {
+        // No addresses, no questions of its own.
+        let path = format!("/proc/sys/net/ipv6/conf/{interface}/disable_ipv6");
+        between.run(|| std::fs::write(&path, "1").context(path.clone()))?;
+        between.ip(&["link", "set", interface, "mtu", &mtu.to_string(), "promisc", "on", "up"])?;
+        prepare(between, interface)?;
+    }
+    Cable::join(between, ends, seed)
+}
+
 /// Makes a veth pair; each end is described as `ip link add` wants it.
-fn veth(one: &[String], other: &[String]) -> Result<()> {
+pub(crate) fn veth(one: &[String], other: &[String]) -> Result<()> {
     let words = ["link", "add"].map(String::from).into_iter().chain(one.iter().cloned());
     let words = words.chain(["type", "veth", "peer", "name"].map(String::from)).chain(other.iter().cloned());
     let words: Vec<String> = words.collect();

@@ -65,6 +65,8 @@ pub struct Nic {
     pub mtu: u32,
     /// Its addresses and the lengths of their prefixes.
     pub addresses: Vec<(IpAddr, u8)>,
+    /// The routers to all other networks.
+    pub gateways: Vec<IpAddr>,
 }
 
 /// A running guest. Switched off when dropped.
@@ -140,7 +142,8 @@ impl Guest {
             let other = port.mac.map(|octet| format!("{octet:02x}")).join(":").replacen("02", "06", 1);
             host.namespace.ip(&["link", "set", interface, "address", &other, "promisc", "on"])?;
             let addresses = vec![(port.ipv4.into(), 24), (port.ipv6.into(), 64)];
-            nics.push(Nic { interface: interface.to_owned(), mac: port.mac, mtu, addresses });
+            let gateways = host.gateways.map_or_else(Vec::new, |(ipv4, ipv6)| vec![ipv4.into(), ipv6.into()]);
+            nics.push(Nic { interface: interface.to_owned(), mac: port.mac, mtu, addresses, gateways });
         }
         Self::boot(&host.namespace, &nics)
     }
@@ -150,6 +153,9 @@ impl Guest {
         for (address, length) in &nic.addresses {
             // Duplicate address detection would keep an IPv6 address from use for a second.
             self.run(&["ip", "address", "add", &format!("{address}/{length}"), "dev", name, "nodad"])?;
+        }
+        for gateway in &nic.gateways {
+            self.run(&["ip", "route", "add", "default", "via", &gateway.to_string(), "dev", name])?;
         }
         Ok(())
     }
