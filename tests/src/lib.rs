@@ -2,7 +2,8 @@
 //!
 //! * `lab_*`: our stack on both ends of a cable, driven by the `sctp` command.
 //! * `usrsctp_*`, `kernel_*`: the same against usrsctp and the Linux kernel, stacks that nobody here wrote.
-//! * `foreign_*`: what both of them are put through in the same way: ends, restarts, faults, several paths.
+//! * `foreign_*`: what both of them are put through in the same way: ends, restarts, faults, several paths, a path that
+//!   becomes narrow.
 //! * `datapath_*`: AF_XDP sockets on TAP devices and veth pairs.
 //! * `xdp_program*`: the XDP program, run by the kernel on frames that the test gives it.
 //!

@@ -1,10 +1,11 @@
 //! What usrsctp and the Linux kernel are put through in the same way, each as our client and as our server: how associations
-//! end, restarts, faults of the network, several paths.
+//! end, restarts, faults of the network, several paths, a path that becomes narrow.
 //!
 //! A function is one row and takes the stack; those of the kernel share a guest, because each boot takes seconds.
 
 mod ending;
 mod faults;
+mod path_mtu;
 mod paths;
 mod restart;
 mod sizes;
