@@ -316,7 +316,7 @@ impl Association {
         let collision = self.resolve_collision(cookie);
         if !matches!(collision, Collision::Late | Collision::Unknown) {
             // The cookie is ours, and its tags fit: the packet is the association's.
-            self.learn_encapsulation(source, encapsulation);
+            self.learn_encapsulation(self.paths.find(source), encapsulation);
         }
         match collision {
             //= RFC 9260 §5.2.4: "the endpoint SHOULD enter the ESTABLISHED state if it is in the COOKIE-ECHOED state"

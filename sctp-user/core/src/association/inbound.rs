@@ -41,15 +41,19 @@ impl Association {
         let Inbound { packet, source, destination, encapsulation, ecn, payload, skip_first } = inbound;
         self.stats.packets_received += 1;
         self.stats.bytes_received += packet.bytes().len() as u64;
-        self.learn_encapsulation(source, encapsulation);
         let path = self.paths.find(source);
+        self.learn_encapsulation(path, encapsulation);
         if let Some(at) = path.filter(|_| !self.bound) {
             self.learn_source(at, destination);
         }
         let mut summary = PacketSummary::default();
         //= RFC 9260 §6: "they MUST be implemented by the data receiver, i.e., an endpoint MUST properly receive and
         //= process bundled or fragmented data"
-        for raw in packet.chunks().skip(usize::from(skip_first)) {
+        let mut chunks = packet.chunks();
+        if skip_first {
+            chunks.next();
+        }
+        for raw in chunks {
             let walk = match raw {
                 Ok(raw) => self.handle_chunk(raw, &packet, source, payload, &mut summary, cx),
                 // A partial chunk: dropped, and there is nothing after it.
@@ -76,7 +80,7 @@ impl Association {
             let is_full = packet.bytes().len() >= self.paths.max_packet(at) / 2;
             self.receiver.end_packet(summary, is_full, at, cx.now, &self.config);
             self.receiver.tune(cx.now, self.paths[at].rtt.srtt(), &self.config);
-            self.answer_data_with_shutdown(self.reply_path(source), cx);
+            self.answer_data_with_shutdown(source, cx);
         }
     }
 

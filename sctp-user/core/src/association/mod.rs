@@ -264,8 +264,9 @@ impl Association {
         self.paths.find(address)
     }
 
-    /// Takes a message to send.
-    pub(crate) fn send(&mut self, message: Message, now: Instant) -> Result<(), SendError> {
+    /// Whether a message may be sent, however full the send buffer is; gives its path, if it is to go by one of its own.
+    #[inline]
+    pub(crate) fn check(&self, message: &Message) -> Result<Option<u8>, SendError> {
         let ends = matches!(
             self.state,
             State::ShutdownPending | State::ShutdownSent(_) | State::ShutdownReceived | State::ShutdownAckSent(_)
@@ -294,13 +295,28 @@ impl Association {
             return Err(SendError::TooLong { len, max });
         }
         // Paths keep their places until the peer restarts, when nothing waits any more.
-        let path = match message.destination {
-            None => None,
-            Some(address) => Some(self.paths.find(address).ok_or(SendError::NoSuchPath(address))? as u8),
-        };
-        self.sender.push(message, path, &self.config, now).map_err(SendError::WouldBlock)?;
+        match message.destination {
+            None => Ok(None),
+            Some(address) => Ok(Some(self.paths.find(address).ok_or(SendError::NoSuchPath(address))? as u8)),
+        }
+    }
+
+    /// Whether the send buffer has room for a message of `len` bytes.
+    #[inline]
+    pub(crate) fn has_room(&self, len: usize) -> bool {
+        self.sender.has_room(len)
+    }
+
+    /// A message was refused for want of room: the application is to be told when there is some.
+    pub(crate) fn refuse(&mut self) {
+        self.sender.refused = true;
+    }
+
+    /// Takes a message to send, which has been [checked](Self::check) and has [room](Self::has_room).
+    #[inline]
+    pub(crate) fn send(&mut self, message: Message, path: Option<u8>, now: Instant) {
+        self.sender.push(message, path, &self.config, now);
         self.stats.messages_sent += 1;
-        Ok(())
     }
 
     /// By how many bytes the receive buffer ought to grow.
@@ -342,16 +358,16 @@ impl Association {
         self.receiver.take_ready()
     }
 
-    /// A packet whose tag is right has come from `source`: in UDP from this port, or directly over IP. Packets to there go the same way from
+    /// A packet whose tag is right has come on a path, if it has one: in UDP from this port, or directly over IP. Packets to there go the same way from
     /// now on, and so do those to addresses that the peer tells of.
     ///
     /// "After finding the SCTP association (which includes checking the verification tag), the UDP source port MUST be stored as the
     /// encapsulation port for the destination address the SCTP packet is received from"; "When a non-encapsulated SCTP packet is received
     /// … the encapsulation of outgoing packets belonging to the same association and the corresponding destination address MUST be
     /// disabled" (RFC 6951 §5.4).
-    fn learn_encapsulation(&mut self, source: IpAddr, port: Option<NonZeroU16>) {
+    fn learn_encapsulation(&mut self, path: Option<usize>, port: Option<NonZeroU16>) {
         self.paths.encapsulation = port;
-        if let Some(at) = self.paths.find(source) {
+        if let Some(at) = path {
             self.paths.set_encapsulation(at, port);
         }
     }

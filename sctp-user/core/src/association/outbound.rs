@@ -324,7 +324,9 @@ impl Association {
         let few = 2 * self.paths.max_chunk() as u32;
         let first = self.sender.outstanding.next_tsn();
         let (mut chunks, mut bytes) = (0, 0);
-        while let Some(left) = self.sender.queue.next_len() {
+        // One goes out and ends the packet.
+        let probing = self.sender.probe == WindowProbe::Due && self.sender.outstanding.is_empty();
+        while let Some((left, wanted)) = self.sender.queue.next() {
             //= RFC 9260 §6.9: "The implementation MUST also take into account the space required for a SACK chunk if
             //= bundling a SACK chunk with the DATA chunk."
             //= RFC 9260 §6.9: "it MUST fragment a user message if the size of the user message to be sent causes the
@@ -345,11 +347,10 @@ impl Association {
             //= peer's rwnd indicates that the peer has no buffer space"
             //= RFC 9260 §6.1: "The sender MUST also have an algorithm for sending new DATA chunks to avoid silly window
             //= syndrome (SWS)"
-            let probing = self.sender.probe == WindowProbe::Due && self.sender.outstanding.is_empty();
             if len > self.sender.peer_window() && !probing {
                 break;
             }
-            if self.new_data_path() != path && !with_cookie {
+            if self.path_towards(wanted) != path && !with_cookie {
                 // It wants to go by another path, or what came before it did.
                 break;
             }
@@ -407,11 +408,16 @@ impl Association {
         (at_once || self.paths[path].is_in_pace(now)).then_some(path)
     }
 
-    /// Where the next new DATA goes: "Whenever possible, SCTP uses this destination transport address" that came with the message
-    /// (§11.1.5), which is while that path is active; else where all DATA goes.
+    /// Where the next new DATA goes.
     fn new_data_path(&self) -> usize {
-        let wanted = self.sender.queue.next_path().filter(|at| self.paths[*at].is_active());
-        wanted.unwrap_or_else(|| self.paths.for_data())
+        self.path_towards(self.sender.queue.next_path())
+    }
+
+    /// Where a message goes: "Whenever possible, SCTP uses this destination transport address" that came with it (§11.1.5), which is while
+    /// that path is active; else where all DATA goes.
+    #[inline]
+    fn path_towards(&self, wanted: Option<usize>) -> usize {
+        wanted.filter(|at| self.paths[*at].is_active()).unwrap_or_else(|| self.paths.for_data())
     }
 
     /// The path that windows and Max.Burst let DATA be sent on.
@@ -543,6 +549,7 @@ impl Association {
     }
 }
 
+#[inline]
 fn write_chunk(writer: &mut Writer<'_>, chunk: &OutboundChunk, tsn: Tsn, immediate: bool) -> bool {
     let flags = if immediate { chunk.flags | DataFlags::IMMEDIATE } else { chunk.flags };
     let header = DataHeader { tsn, stream: chunk.stream, ssn: chunk.ssn, ppid: chunk.ppid, flags };

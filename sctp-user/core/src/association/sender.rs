@@ -24,7 +24,7 @@ pub(crate) struct Sender {
     /// What waits or is outstanding, as the send buffer counts.
     buffered: u32,
     /// The application was refused and wants to know when there is room again.
-    refused: bool,
+    pub(crate) refused: bool,
     /// Something was sent since the application was last told that everything is acknowledged.
     pub(crate) busy: bool,
 }
@@ -64,24 +64,19 @@ impl Sender {
         }
     }
 
-    /// Queues a message, for `path` if it has a destination of its own, if the buffer has room; gives it back if not.
-    pub(crate) fn push(
-        &mut self,
-        message: Message,
-        path: Option<u8>,
-        config: &AssociationConfig,
-        now: Instant,
-    ) -> Result<(), Message> {
-        let len = message.payload.len() + MESSAGE_OVERHEAD;
-        if self.buffered > 0 && self.buffered() + len > self.buffer() {
-            self.refused = true;
-            return Err(message);
-        }
-        self.buffered += size(len);
+    /// Whether the buffer has room for a message of `len` bytes. When it is empty it has for any.
+    #[inline]
+    pub(crate) fn has_room(&self, len: usize) -> bool {
+        self.buffered == 0 || self.buffered() + len + MESSAGE_OVERHEAD <= self.buffer()
+    }
+
+    /// Queues a message, for `path` if it has a destination of its own.
+    #[inline]
+    pub(crate) fn push(&mut self, message: Message, path: Option<u8>, config: &AssociationConfig, now: Instant) {
+        self.buffered += size(message.payload.len() + MESSAGE_OVERHEAD);
         self.busy = true;
         self.burst = self.burst.max(config.max_burst);
         self.queue.push(message, path, now);
-        Ok(())
     }
 
     /// Nothing waits and nothing is outstanding.

@@ -174,8 +174,9 @@ impl Association {
     }
 
     /// In SHUTDOWN-SENT each packet with DATA is answered with SHUTDOWN at once (§9.2).
-    pub(super) fn answer_data_with_shutdown(&mut self, at: usize, cx: &mut Context<'_>) {
+    pub(super) fn answer_data_with_shutdown(&mut self, source: IpAddr, cx: &mut Context<'_>) {
         let State::ShutdownSent(closing) = self.state else { return };
+        let at = self.reply_path(source);
         let gaps = self.receiver.tracker.has_gaps() || !self.receiver.tracker.duplicates().is_empty();
         //= RFC 9260 §9.2: "or if duplicate TSNs have been received, then a SACK chunk MUST also be sent"
         //= RFC 9260 §6.2: "the endpoint SHOULD use a SACK chunk instead of the SHUTDOWN chunk to acknowledge DATA

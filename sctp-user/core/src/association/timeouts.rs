@@ -24,11 +24,15 @@ impl Association {
             State::ShutdownSent(closing) | State::ShutdownAckSent(closing) => Some(closing.t2.min(closing.t5)),
             State::Established | State::ShutdownPending | State::ShutdownReceived | State::Closed => None,
         };
-        let paths = self.paths.iter().flat_map(|path| {
+        let earlier = |one: Option<Instant>, other: Option<Instant>| match (one, other) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
+        let common = earlier(earlier(state, self.receiver.sack.timer), self.release_at);
+        self.paths.iter().fold(common, |earliest, path| {
             let pacing = path.pacer.as_ref().and_then(|pacer| pacer.timer);
-            [path.t3, path.heartbeat.timer, pacing, path.pmtu.timer()]
-        });
-        [state, self.receiver.sack.timer, self.release_at].into_iter().chain(paths).flatten().min()
+            [path.t3, path.heartbeat.timer, pacing, path.pmtu.timer()].into_iter().fold(earliest, earlier)
+        })
     }
 
     /// Does what is due.

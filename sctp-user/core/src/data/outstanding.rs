@@ -174,6 +174,7 @@ impl Outstanding {
     }
 
     /// Takes on a chunk that is being sent for the first time, on `path`.
+    #[inline]
     pub(crate) fn push(&mut self, mut chunk: OutboundChunk, path: u8) -> Tsn {
         let tsn = self.next_tsn();
         chunk.path = path;

@@ -243,6 +243,13 @@ impl SendQueue {
         self.waiting.push(queued);
     }
 
+    /// The message whose turn it is: bytes that are still to be sent, and its path if the application said so. `None` when nothing waits.
+    #[inline]
+    pub(crate) fn next(&self) -> Option<(usize, Option<usize>)> {
+        let message = self.waiting.front()?;
+        Some((message.payload.len(), (message.path != ANY_PATH).then_some(message.path.into())))
+    }
+
     /// Bytes of the message whose turn it is that are still to be sent. `None` when nothing waits.
     #[inline]
     pub(crate) fn next_len(&self) -> Option<usize> {

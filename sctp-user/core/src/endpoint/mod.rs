@@ -316,17 +316,19 @@ impl Endpoint {
     pub fn send(&mut self, now: Instant, id: AssociationId, message: Message) -> Result<(), SendError> {
         let slot = self.table.slot_of(id).ok_or(SendError::NoAssociation)?;
         let live = self.table.live_mut(slot).ok_or(SendError::NoAssociation)?;
-        if let Err(error) = live.association.send(message, now) {
+        let path = live.association.check(&message)?;
+        let len = message.payload.len();
+        if !live.association.has_room(len) {
             // Slow path: the buffer is full, and perhaps too small for the path.
             let growth = live.association.send_growth().min(self.buffer_memory);
-            let SendError::WouldBlock(message) = error else { return Err(error) };
-            if growth == 0 {
-                return Err(SendError::WouldBlock(message));
-            }
             self.buffer_memory -= growth;
             live.association.enlarge_send_buffer(growth);
-            live.association.send(message, now)?;
+            if !live.association.has_room(len) {
+                live.association.refuse();
+                return Err(SendError::WouldBlock(message));
+            }
         }
+        live.association.send(message, path, now);
         if !live.dirty {
             live.dirty = true;
             self.dirty.push_back(slot);
