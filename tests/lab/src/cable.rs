@@ -2,12 +2,14 @@
 //!
 //! Many kernels lack `netem`, and what it does to one end of a veth pair it does to one direction. This is a process's own
 //! cable between two network devices: each direction is a thread that takes frames from one packet socket and puts them into
-//! another. It carries what any stack sends, those behind AF_XDP and those inside a guest among them.
+//! another. It carries what any stack sends, those behind AF_XDP and those inside a guest among them. Between TAP devices, it takes
+//! frames from one device's file and puts them into the other's.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -31,6 +33,8 @@ pub struct Faults {
     pub delay: Duration,
     /// Octets of the longest IP packet that is carried; longer ones are lost without a word. `None`: any.
     pub mtu: Option<usize>,
+    /// Chunk types: packets that begin with one of them are lost.
+    pub without: &'static [u8],
 }
 
 impl Faults {
@@ -43,7 +47,7 @@ impl Faults {
     }
 }
 
-/// A cable between two network devices of one namespace. Carries nothing any more when dropped.
+/// A cable between two network devices. Carries nothing any more when dropped.
 #[derive(Debug)]
 pub struct Cable {
     shared: Arc<Shared>,
@@ -70,17 +74,31 @@ impl Cable {
     /// # Errors
     /// If there are no such devices, or without CAP_NET_RAW.
     pub fn join(namespace: &Namespace, ends: [&str; 2], seed: u64) -> Result<Self> {
-        let shared = Arc::new(Shared::default());
-        let open = |interface: &str| -> Result<OwnedFd> {
+        let open = |interface: &str| -> Result<End> {
             let open = || sys::relay_socket(sys::interface_index(interface)?);
-            namespace.run(open).with_context(|| format!("packet socket on {interface}"))
+            namespace.run(open).map(End::Socket).with_context(|| format!("packet socket on {interface}"))
         };
+        Self::run([(open(ends[0])?, open(ends[1])?), (open(ends[1])?, open(ends[0])?)], seed)
+    }
+
+    /// Joins two [TAP devices](crate::tap::plug) of any namespaces.
+    ///
+    /// # Errors
+    /// If the system lacks descriptors.
+    pub(crate) fn join_taps(ends: [File; 2], seed: u64) -> Result<Self> {
+        let [one, other] = ends.map(Arc::new);
+        let tap = |end: &Arc<File>| End::Tap(Arc::clone(end));
+        Self::run([(tap(&one), tap(&other)), (tap(&other), tap(&one))], seed)
+    }
+
+    /// A direction for each pair of where frames come from and where they go to.
+    fn run(ends: [(End, End); 2], seed: u64) -> Result<Self> {
+        let shared = Arc::new(Shared::default());
         let (mut directions, mut threads) = (Vec::new(), Vec::new());
-        for (number, (from, to)) in [(ends[0], ends[1]), (ends[1], ends[0])].into_iter().enumerate() {
-            let (from, to) = (open(from)?, open(to)?);
+        for (number, (from, to)) in ends.into_iter().enumerate() {
             let shared = Arc::clone(&shared);
             let random = Random(seed ^ (number as u64) << 32);
-            let watched = from.try_clone().context("cannot clone a socket")?;
+            let watched = from.as_fd().try_clone_to_owned().context("cannot clone a descriptor")?;
             let (faults, waiting, buffer) = (Faults::default(), BinaryHeap::new(), vec![0; 1 << 16]);
             let direction =
                 Arc::new(Mutex::new(Direction { from, to, shared, faults, random, waiting, order: 0, buffer }));
@@ -122,11 +140,47 @@ impl Drop for Cable {
     }
 }
 
+/// Where a cable is plugged in.
+#[derive(Debug)]
+enum End {
+    /// A packet socket of a device.
+    Socket(OwnedFd),
+    /// A TAP device, by the file that does not block.
+    Tap(Arc<File>),
+}
+
+impl End {
+    /// Takes a frame that is there already.
+    fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Socket(socket) => sys::receive(socket.as_fd(), buffer),
+            Self::Tap(file) => (&**file).read(buffer),
+        }
+    }
+
+    fn send(&self, frame: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Socket(socket) => sys::send(socket.as_fd(), frame),
+            // One write is one frame.
+            Self::Tap(file) => (&**file).write_all(frame),
+        }
+    }
+}
+
+impl AsFd for End {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Socket(socket) => socket.as_fd(),
+            Self::Tap(file) => file.as_fd(),
+        }
+    }
+}
+
 /// One direction of a cable.
 #[derive(Debug)]
 struct Direction {
-    from: OwnedFd,
-    to: OwnedFd,
+    from: End,
+    to: End,
     shared: Arc<Shared>,
     faults: Faults,
     random: Random,
@@ -173,7 +227,7 @@ impl Direction {
     /// Takes all frames that there are.
     fn take_all(&mut self) {
         let mut buffer = std::mem::take(&mut self.buffer);
-        while let Ok(length) = sys::receive(self.from.as_fd(), &mut buffer) {
+        while let Ok(length) = self.from.receive(&mut buffer) {
             self.take(&buffer[..length]);
         }
         self.buffer = buffer;
@@ -181,8 +235,12 @@ impl Direction {
 
     fn take(&mut self, frame: &[u8]) {
         let faults = self.faults;
-        let spared = faults.loss < 1.0 && is_shutdown_complete(frame);
-        if faults.mtu.is_some_and(|mtu| frame.len() > mtu + ETHERNET) || self.random.chance(faults.loss) && !spared {
+        let first = first_chunk(frame);
+        let spared = faults.loss < 1.0 && first == Some(SHUTDOWN_COMPLETE);
+        if faults.mtu.is_some_and(|mtu| frame.len() > mtu + ETHERNET)
+            || first.is_some_and(|first| faults.without.contains(&first))
+            || self.random.chance(faults.loss) && !spared
+        {
             self.shared.lost.fetch_add(1, Ordering::Relaxed);
             return;
         }
@@ -202,7 +260,7 @@ impl Direction {
     fn deliver(&self, frame: &[u8]) {
         // A full device takes the frame a little later; one that is down never does.
         for _ in 0..1000 {
-            match sys::send(self.to.as_fd(), frame) {
+            match self.to.send(frame) {
                 Ok(()) => {
                     self.shared.carried.fetch_add(1, Ordering::Relaxed);
                     return;
@@ -219,19 +277,21 @@ impl Direction {
     }
 }
 
-/// Whether a frame carries an SCTP packet that begins with SHUTDOWN COMPLETE (RFC 9260 §3.3.13), in IPv4 or IPv6 without extensions.
-fn is_shutdown_complete(frame: &[u8]) -> bool {
+/// Type of the first chunk of the SCTP packet in a frame, in IPv4 or in IPv6 without extensions.
+fn first_chunk(frame: &[u8]) -> Option<u8> {
     const IPPROTO_SCTP: u8 = 132;
-    const SHUTDOWN_COMPLETE: u8 = 14;
     const COMMON_HEADER: usize = 12;
-    let at = |offset: usize| frame.get(offset).copied().unwrap_or_default();
-    let (protocol, ip_header) = match (at(12), at(13)) {
-        (0x08, 0x00) => (at(ETHERNET + 9), 4 * usize::from(at(ETHERNET) & 0x0f)),
-        (0x86, 0xdd) => (at(ETHERNET + 6), 40),
-        _ => return false,
+    let at = |offset: usize| frame.get(offset).copied();
+    let (protocol, ip_header) = match (at(12)?, at(13)?) {
+        (0x08, 0x00) => (at(ETHERNET + 9)?, 4 * usize::from(at(ETHERNET)? & 0x0f)),
+        (0x86, 0xdd) => (at(ETHERNET + 6)?, 40),
+        _ => return None,
     };
-    protocol == IPPROTO_SCTP && at(ETHERNET + ip_header + COMMON_HEADER) == SHUTDOWN_COMPLETE
+    (protocol == IPPROTO_SCTP).then(|| at(ETHERNET + ip_header + COMMON_HEADER))?
 }
+
+/// Chunk type of SHUTDOWN COMPLETE (RFC 9260 §3.3.13).
+const SHUTDOWN_COMPLETE: u8 = 14;
 
 /// SplitMix64.
 #[derive(Debug)]
@@ -289,12 +349,12 @@ mod tests {
             frame.build()
         };
         for (source, destination) in [("10.0.0.1", "10.0.0.2"), ("fd00::1", "fd00::2")] {
-            assert!(is_shutdown_complete(&frame(source, destination, 14)));
-            assert!(!is_shutdown_complete(&frame(source, destination, 8)));
+            assert_eq!(first_chunk(&frame(source, destination, 14)), Some(SHUTDOWN_COMPLETE));
+            assert_eq!(first_chunk(&frame(source, destination, 8)), Some(8));
             let short = &frame(source, destination, 14)[..30];
-            assert!(!is_shutdown_complete(short));
+            assert_eq!(first_chunk(short), None);
         }
-        assert!(!is_shutdown_complete(&[]));
+        assert_eq!(first_chunk(&[]), None);
     }
 
     /// A frame with a number, `length` octets long.

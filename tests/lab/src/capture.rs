@@ -50,26 +50,29 @@ pub fn judge(capture: &Path) -> Result<Findings> {
     Ok(findings)
 }
 
+/// Writes Ethernet frames into a capture file (classic pcap), all of the same moment.
+///
+/// # Errors
+/// If it cannot be written.
+pub fn write(capture: &Path, frames: &[Vec<u8>]) -> Result<()> {
+    let mut file = Vec::new();
+    for word in [0xa1b2_c3d4, 0x0004_0002, 0, 0, 65536, 1_u32] {
+        file.extend(word.to_le_bytes());
+    }
+    for frame in frames {
+        let length = u32::try_from(frame.len())?;
+        for word in [0, 0, length, length] {
+            file.extend(word.to_le_bytes());
+        }
+        file.extend(frame);
+    }
+    std::fs::write(capture, file).with_context(|| capture.display().to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::frame::{Checksum, SctpFrame, chunk};
-
-    /// A classic pcap file, Ethernet.
-    fn pcap(frames: &[Vec<u8>]) -> Vec<u8> {
-        let mut file = Vec::new();
-        for word in [0xa1b2_c3d4, 0x0004_0002, 0, 0, 65536, 1_u32] {
-            file.extend(word.to_le_bytes());
-        }
-        for frame in frames {
-            let length = u32::try_from(frame.len()).unwrap();
-            for word in [0, 0, length, length] {
-                file.extend(word.to_le_bytes());
-            }
-            file.extend(frame);
-        }
-        file
-    }
 
     #[test]
     fn faults_are_found() {
@@ -96,7 +99,7 @@ mod tests {
         malformed.chunks = chunk::with_length(1, 0, 20, &[0; 4]);
         let frames = [sound.build(), wrong.build(), sound.build(), malformed.build()];
         let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), pcap(&frames)).unwrap();
+        write(file.path(), &frames).unwrap();
         let findings = judge(file.path()).unwrap();
         assert_eq!(findings, Findings { packets: 4, in_udp: 0, malformed: 1, bad_checksums: 1 });
     }

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -23,14 +24,8 @@ impl Tap {
     /// # Errors
     /// Without root or `/dev/net/tun`, or if the name is taken.
     pub fn create(namespace: &Namespace, name: &str, queues: usize) -> Result<Self> {
-        let attach = || -> Result<File> {
-            let path = "/dev/net/tun";
-            let tun = File::options().read(true).write(true).open(path).context(path)?;
-            sys::attach_tap(tun.as_fd(), name, queues > 1)
-                .with_context(|| format!("cannot make the TAP device {name}"))?;
-            Ok(tun)
-        };
-        let queues = namespace.run(|| (0..queues).map(|_| attach()).collect::<Result<Vec<_>>>())?;
+        let attach = |_| attach(name, queues > 1, 0);
+        let queues = namespace.run(|| (0..queues).map(attach).collect::<Result<Vec<_>>>())?;
         namespace.ip(&["link", "set", name, "up"])?;
         Ok(Self { name: name.to_owned(), queues })
     }
@@ -67,6 +62,23 @@ impl Tap {
         let mut queue = &self.queues[queue];
         receive_wanted(queue.as_fd(), timeout, |buffer| queue.read(buffer), wanted)
     }
+}
+
+/// Makes a TAP device with one queue in a namespace. What is written to the file, which does not block, XDP programs on the device see in
+/// its driver; what they answer can be read, as can what anybody else sends by the device. It is gone with the file.
+///
+/// # Errors
+/// As [`Tap::create`].
+pub(crate) fn plug(namespace: &Namespace, name: &str) -> Result<File> {
+    namespace.run(|| attach(name, false, libc::O_NONBLOCK))
+}
+
+/// Opens a queue of a TAP device of the calling thread's namespace.
+fn attach(name: &str, multi_queue: bool, flags: i32) -> Result<File> {
+    let path = "/dev/net/tun";
+    let tun = File::options().read(true).write(true).custom_flags(flags).open(path).context(path)?;
+    sys::attach_tap(tun.as_fd(), name, multi_queue).with_context(|| format!("cannot make the TAP device {name}"))?;
+    Ok(tun)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use anyhow::{Context, Result, ensure};
 
 use crate::routers::Routers;
-use crate::{Cable, Namespace, PacketSocket, tool};
+use crate::{Cable, Namespace, PacketSocket, tap, tool};
 
 /// What a pair is made with.
 #[derive(Clone, Debug)]
@@ -20,12 +20,15 @@ pub struct PairConfig {
     pub faulty: bool,
     /// Whether there are two [routers](Routers) on the way, with the one cable, which can have faults, between them.
     pub routed: bool,
+    /// Whether the cables are plugged into TAP devices (`tap1` and `tap2`, with one queue), whose driver sends what an XDP program answers, as
+    /// that of a NIC does; veth drops it unless a program is attached to the other end, too. These cables can have faults.
+    pub taps: bool,
 }
 
 impl Default for PairConfig {
     /// One cable without faults, one queue, Ethernet's usual MTU.
     fn default() -> Self {
-        Self { queues: 1, mtu: 1500, cables: 1, faulty: false, routed: false }
+        Self { queues: 1, mtu: 1500, cables: 1, faulty: false, routed: false, taps: false }
     }
 }
 
@@ -43,9 +46,9 @@ pub struct Port {
 }
 
 impl Port {
-    /// The port of host `number` (1 or 2) at cable `cable`, counted from 0.
-    fn new(number: u8, cable: u8) -> Self {
-        let interface = if cable == 0 { format!("veth{number}") } else { format!("veth{number}-{cable}") };
+    /// The port of host `number` (1 or 2) at cable `cable`, counted from 0. `kind`: what the interface's name begins with.
+    fn new(kind: &str, number: u8, cable: u8) -> Self {
+        let interface = if cable == 0 { format!("{kind}{number}") } else { format!("{kind}{number}-{cable}") };
         Self::on_network(interface, number, cable)
     }
 
@@ -93,9 +96,10 @@ pub struct Host {
 }
 
 impl Host {
-    fn create(label: &str, number: u8, cables: u8) -> Result<Self> {
-        let further = (1..cables).map(|cable| Port::new(number, cable)).collect();
-        Self::with_ports(label, Port::new(number, 0), further)
+    fn create(label: &str, number: u8, config: &PairConfig) -> Result<Self> {
+        let kind = if config.taps { "tap" } else { "veth" };
+        let further = (1..config.cables).map(|cable| Port::new(kind, number, cable)).collect();
+        Self::with_ports(label, Port::new(kind, number, 0), further)
     }
 
     fn with_ports(label: &str, first: Port, further: Vec<Port>) -> Result<Self> {
@@ -217,7 +221,7 @@ pub enum Family {
 /// Two hosts and the cables between them.
 #[derive(Debug)]
 pub struct Pair {
-    /// The cables, if they can have faults; else none.
+    /// The cables, if they can have faults, as those between TAP devices can; else none.
     // Before the hosts, so that they are taken away before what they are plugged into.
     pub cables: Vec<Cable>,
     /// `veth1`, 10.77.0.1, fd77::1; at the second cable `veth1-1`, 10.78.0.1, fd78::1, and so on.
@@ -241,8 +245,11 @@ impl Pair {
             ensure!((config.cables, config.queues) == (1, 1), "routers have one cable between them, with one queue");
             return Self::routed(label, config.mtu);
         }
-        let left = Host::create(&format!("{label}-a"), 1, config.cables)?;
-        let right = Host::create(&format!("{label}-b"), 2, config.cables)?;
+        let left = Host::create(&format!("{label}-a"), 1, config)?;
+        let right = Host::create(&format!("{label}-b"), 2, config)?;
+        if config.taps {
+            return Self::with_taps(left, right, config);
+        }
         let between = config.faulty.then(|| Namespace::create(&format!("{label}-c"))).transpose()?;
         let end = |host: &Host, port: &Port| {
             let mut words =
@@ -285,6 +292,22 @@ impl Pair {
         routers.plug([&left, &right], &between, mtu)?;
         let cables = vec![faulty_cable(&between, Routers::MIDDLE, mtu, 1)?];
         Ok(Self { cables, left, right, routers: Some(routers), _between: Some(between) })
+    }
+
+    /// Joins two hosts by TAP devices.
+    fn with_taps(left: Host, right: Host, config: &PairConfig) -> Result<Self> {
+        let mut cables = Vec::new();
+        let plug = |host: &Host, port: &Port| {
+            let file = tap::plug(&host.namespace, &port.interface)?;
+            host.namespace.ip(&["link", "set", &port.interface, "address", &port.mac()])?;
+            Ok::<_, anyhow::Error>(file)
+        };
+        for (seed, (ours, its)) in (1..).zip(left.ports().iter().zip(&right.ports())) {
+            cables.push(Cable::join_taps([plug(&left, ours)?, plug(&right, its)?], seed)?);
+        }
+        left.configure(config.mtu)?;
+        right.configure(config.mtu)?;
+        Ok(Self { cables, left, right, routers: None, _between: None })
     }
 }
 

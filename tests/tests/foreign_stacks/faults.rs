@@ -7,8 +7,14 @@ use sctp_lab::{Faults, Process};
 use sctp_tests::foreign::{Foreign, Stack, sound};
 use sctp_tests::{LONG, PORT, stop};
 
-const TROUBLE: Faults =
-    Faults { loss: 0.02, duplication: 0.02, reordering: 0.05, delay: Duration::from_millis(1), mtu: None };
+const TROUBLE: Faults = Faults {
+    loss: 0.02,
+    duplication: 0.02,
+    reordering: 0.05,
+    delay: Duration::from_millis(1),
+    mtu: None,
+    without: &[],
+};
 
 const MESSAGES: [&str; 8] = ["--count", "1500", "--size", "1~32768", "--streams", "4", "--window", "64"];
 
