@@ -127,7 +127,12 @@ fn follow(target: &str, command: &mut std::process::Command, seconds: u64) -> Re
     let mut fuzzer = Process::spawn(command.stdin(Stdio::null()))?;
     while !fuzzer.has_ended()? {
         interrupt::check().inspect_err(|_| bar.abandon())?;
-        ensure!(started.elapsed() < Duration::from_secs(seconds) + END, "{target} does not end");
+        if started.elapsed() > Duration::from_secs(seconds) + END {
+            // What the other targets have found is to be told all the same. It is killed as it is dropped.
+            bar.abandon();
+            let finding = Some(format!("it was to end {} s ago", END.as_secs()));
+            return Ok(Outcome { runs: 0, seconds: started.elapsed().as_secs_f64(), finding });
+        }
         bar.set_position(started.elapsed().as_secs().min(seconds));
         std::thread::sleep(Duration::from_millis(200));
     }
