@@ -11,7 +11,7 @@ use anyhow::{Context, Result, anyhow};
 
 use crate::frame::{Checksum, SctpFrame, chunk};
 use crate::veth::Family;
-use crate::{Host, sys};
+use crate::{Host, cpus, sys};
 
 /// Different frames of a flood, which come round and round.
 const FRAMES: u32 = 8192;
@@ -170,6 +170,14 @@ impl Flood {
     /// # Errors
     /// If there are no frames, or the kernel gives no socket.
     pub fn start(host: &Host, frames: Vec<Vec<u8>>, rate: Option<u32>) -> Result<Self> {
+        Self::start_on(None, host, frames, rate)
+    }
+
+    /// The same from one processor, if that is given: over veth the XDP program at the other end runs on it as well.
+    ///
+    /// # Errors
+    /// If there are no frames, or the kernel gives no socket.
+    pub fn start_on(cpu: Option<usize>, host: &Host, frames: Vec<Vec<u8>>, rate: Option<u32>) -> Result<Self> {
         if frames.is_empty() {
             return Err(anyhow!("a flood of nothing"));
         }
@@ -179,6 +187,9 @@ impl Flood {
         let started = Instant::now();
         let (stopped, count) = (Arc::clone(&stop), Arc::clone(&sent));
         let thread = std::thread::spawn(move || -> Result<()> {
+            if let Some(cpu) = cpu {
+                cpus::keep_to(&[cpu])?;
+            }
             let mut batches = frames.chunks(BATCH).cycle();
             while !stopped.load(Ordering::Relaxed) {
                 let batch = batches.next().context("there are frames")?;

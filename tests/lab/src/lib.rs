@@ -23,6 +23,7 @@ pub mod bpffs;
 pub mod cable;
 pub mod capture;
 pub mod content;
+pub mod cpus;
 pub mod faults;
 pub mod flood;
 pub mod frame;

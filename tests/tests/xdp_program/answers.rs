@@ -151,7 +151,7 @@ fn workers_answer_where_the_driver_does_not_send() -> Result<()> {
     if !sctp_lab::require_root() {
         return Ok(());
     }
-    stay_on_this_cpu()?;
+    sctp_lab::cpus::stay()?;
     let settings = Settings { workers: 3, verify_up_to: 0, answers: [only(3), PLENTY], ..Settings::default() };
     let settings = Settings { policy: policy::WORKERS_ANSWER, ..settings };
     let program = Model::new(&settings).program(settings)?;
@@ -228,24 +228,12 @@ fn answered(program: &Program, sources: &[[u8; 4]], count: usize) -> Result<Vec<
     Ok(answered)
 }
 
-/// Keeps this thread on the CPU that it is on.
-fn stay_on_this_cpu() -> Result<()> {
-    // SAFETY: plain system calls; the set is a plain value of the size that is given.
-    let stays = unsafe {
-        let mut set: libc::cpu_set_t = std::mem::zeroed();
-        libc::CPU_SET(usize::try_from(libc::sched_getcpu())?, &mut set);
-        libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set) == 0
-    };
-    ensure!(stays, "sched_setaffinity: {}", std::io::Error::last_os_error());
-    Ok(())
-}
-
 #[test]
 fn each_prefix_and_each_cpu_have_their_tokens() -> Result<()> {
     if !sctp_lab::require_root() {
         return Ok(());
     }
-    stay_on_this_cpu()?;
+    sctp_lab::cpus::stay()?;
     let load = |answers| {
         let settings = Settings { answers, ..Settings::default() };
         Model::new(&settings).program(settings)
@@ -270,7 +258,7 @@ fn damaged_packets_take_no_tokens() -> Result<()> {
     if !sctp_lab::require_root() {
         return Ok(());
     }
-    stay_on_this_cpu()?;
+    sctp_lab::cpus::stay()?;
     let settings = Settings { answers: [only(2), only(2)], ..Settings::default() };
     let program = Model::new(&settings).program(settings)?;
     let mut packet = nobodys();

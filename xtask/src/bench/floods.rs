@@ -1,7 +1,8 @@
 //! `cargo xtask bench floods`: messages between two of our stacks on one cable, alone and beside floods of garbage to the one that serves.
 //!
-//! Generator, client and server take their time from the same processors: where there are fewer than four, the ratio tells how they share
-//! them, more than what a flood costs a host that does nothing but serve.
+//! The generator has a processor of its own, on which the XDP program judges its frames, since over veth a frame is received on the processor
+//! that sent it; client and server have the others. With `--shared` all share all, and the ratio tells how they do, more than what a
+//! flood costs a host that serves.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,7 @@ use clap::Args;
 use sctp_lab::flood::{self, Flood, Garbage};
 use sctp_lab::peer::target_directory;
 use sctp_lab::veth::Family;
-use sctp_lab::{Pair, PairConfig, Process, Sctp, interrupt};
+use sctp_lab::{Pair, PairConfig, Process, Sctp, cpus, interrupt};
 use serde::Serialize;
 use serde_json::Value;
 use tabled::builder::Builder;
@@ -34,6 +35,9 @@ pub(crate) struct Options {
     /// Rounds; the median of their ratios counts
     #[arg(long, default_value_t = 3)]
     rounds: usize,
+    /// Let the generator share the processors of client and server
+    #[arg(long)]
+    shared: bool,
 }
 
 /// The client's port, which some of the garbage pretends to come from.
@@ -54,7 +58,9 @@ pub(super) fn run(options: &Options) -> Result<()> {
     sctp_lab::sweep()?;
     let pair = Pair::create("bench-floods", &PairConfig::default())?;
     flood::route_back(&pair.right, &pair.left)?;
-    let bench = Bench { options, sctp: &sctp, pair: &pair };
+    let machine = Machine::here()?;
+    let generator = if options.shared { None } else { Some(set_generator_apart()?) };
+    let bench = Bench { options, sctp: &sctp, pair: &pair, generator };
     let mut rows = Vec::new();
     for garbage in Garbage::ALL {
         let mut rounds = Vec::new();
@@ -66,15 +72,29 @@ pub(super) fn run(options: &Options) -> Result<()> {
         rows.push(rounds.swap_remove(rounds.len() / 2));
     }
     drop(pair);
-    let report = Report { machine: Machine::here()?, options, rows };
+    let report = Report { machine, options, rows };
     report.print();
     report.write()
+}
+
+/// Takes the last processor from this thread, and from what it starts from now on.
+fn set_generator_apart() -> Result<usize> {
+    let mut rest = cpus::allowed()?;
+    let generator = rest.pop().context("no processor")?;
+    ensure!(
+        !rest.is_empty(),
+        "there is one processor only, which generator, client and server have to share: --shared"
+    );
+    cpus::keep_to(&rest)?;
+    Ok(generator)
 }
 
 struct Bench<'a> {
     options: &'a Options,
     sctp: &'a Sctp,
     pair: &'a Pair,
+    /// The generator's processor, if it has one for itself.
+    generator: Option<usize>,
 }
 
 /// What the server has done until some moment.
@@ -119,7 +139,7 @@ impl Bench<'_> {
         let alone = self.client()?;
         let middle = self.read(&server, garbage)?;
         let frames = garbage.frames(left, right, Family::Ipv4, CLIENT_PORT, PORT);
-        let flood = Flood::start(left, frames, Some(self.options.rate))?;
+        let flood = Flood::start_on(self.generator, left, frames, Some(self.options.rate))?;
         std::thread::sleep(MARGIN);
         let begin = self.read(&server, garbage)?;
         let beside = self.client()?;
@@ -217,9 +237,11 @@ impl Report<'_> {
             "{cores} × {processor}, Linux {kernel}, load {load}; veth, one association, {} octets.",
             self.options.size
         );
-        println!(
-            "Generator, client and server share the {cores} processors; XDP runs on the generator's. No message was lost in any run."
-        );
+        let whose = match self.options.shared {
+            true => "generator, client and server share them",
+            false => "the generator has one for itself, client and server the others",
+        };
+        println!("Of the processors, {whose}; XDP judges garbage on the generator's. No message was lost in any run.");
     }
 
     fn write(&self) -> Result<()> {
