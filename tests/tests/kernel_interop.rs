@@ -149,6 +149,30 @@ fn kernel_to_ours_many() {
     KernelLab::new("fromkmany").unwrap().kernel_to_ours(Family::Ipv4, many);
 }
 
+/// A hundred thousand messages from one octet to 64 KiB, mostly small: 0.6 GB each way, which the guest takes minutes for.
+const LONG_RUNS: &[&[&str]] = &[
+    &["--count", "100000", "--size", "1-1400", "--streams", "16", "--window", "256"],
+    &["--count", "100000", "--size", "1~65536", "--streams", "16", "--window", "64"],
+];
+
+#[test]
+#[ignore = "takes minutes: cargo xtask test long"]
+fn ours_to_kernel_100_000() {
+    if !require_root() {
+        return;
+    }
+    KernelLab::new("toklong").unwrap().ours_to_kernel(Family::Ipv6, LONG_RUNS);
+}
+
+#[test]
+#[ignore = "takes minutes: cargo xtask test long"]
+fn kernel_to_ours_100_000() {
+    if !require_root() {
+        return;
+    }
+    KernelLab::new("fromklong").unwrap().kernel_to_ours(Family::Ipv6, LONG_RUNS);
+}
+
 /// What the guest sends is lost now and then: the kernel's messages and its SACKs. Nothing of that is seen by the applications.
 #[test]
 fn messages_survive_loss() {

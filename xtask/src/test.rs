@@ -18,12 +18,12 @@ use crate::setup::{self, Purpose};
 /// What to test.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Only these parts.
+    /// Only these parts [default: all but long].
     parts: Vec<Part>,
     /// Go on after a part has failed.
     #[arg(long)]
     keep_going: bool,
-    /// Only tests whose name contains this (parts unit and lab).
+    /// Only tests whose name contains this (parts unit, lab and long).
     #[arg(long)]
     filter: Option<String>,
 }
@@ -45,6 +45,8 @@ enum Part {
     Unit,
     /// Tests of several crates: XDP programs in the kernel, AF_XDP on TAP devices and veth pairs, foreign peers.
     Lab,
+    /// The same, in minutes rather than seconds: a hundred thousand messages against a kernel that is slow. Only if it is named.
+    Long,
 }
 
 /// All crates but the XDP program, which does not compile for the host.
@@ -58,12 +60,9 @@ const LAB_CRATE: &str = "sctp-tests";
 /// # Errors
 /// If one of them fails.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let parts = if options.parts.is_empty() { Part::value_variants() } else { &options.parts[..] };
-    setup::ensure(if parts.contains(&Part::Lab) || parts.contains(&Part::Unit) {
-        Purpose::Test
-    } else {
-        Purpose::Build
-    })?;
+    let parts = options.parts();
+    let needs_tools = parts.iter().any(|part| matches!(part, Part::Unit | Part::Lab | Part::Long));
+    setup::ensure(if needs_tools { Purpose::Test } else { Purpose::Build })?;
     if in_ci() && !is_root() {
         bail!("in CI every test must run, and many need root");
     }
@@ -81,6 +80,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     print_report(&report, parts.len());
     print_not_run(not_run.path())?;
+    if options.parts.is_empty() {
+        println!("the part long is not among them: cargo xtask test long");
+    }
     let failed = report.iter().filter(|(_, _, outcome)| outcome.is_err()).count();
     for (part, _, outcome) in report {
         outcome.with_context(|| {
@@ -88,6 +90,14 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         })?;
     }
     Ok(())
+}
+
+impl Options {
+    /// What is to be run.
+    fn parts(&self) -> Vec<Part> {
+        let by_default = || Part::value_variants().iter().copied().filter(|part| *part != Part::Long).collect();
+        if self.parts.is_empty() { by_default() } else { self.parts.clone() }
+    }
 }
 
 impl Part {
@@ -116,34 +126,55 @@ impl Part {
             }
             Self::Unit => {
                 let but_lab = [&HOST_CRATES[..], &["--exclude", LAB_CRATE]].concat();
-                run_tests(&but_lab, options, not_run, |_| {})?;
+                run_tests(&but_lab, Which::Usual, options, not_run, |_| {})?;
                 // nextest does not run the examples in the documentation.
                 let mut examples = cargo(&["test", "--doc"]);
                 if has_nextest() && options.filter.is_none() { cargo::run(examples.args(HOST_CRATES)) } else { Ok(()) }
             }
-            Self::Lab => {
-                // Built here, once, and not under the first test's time limit.
-                let sctp = Sctp::build()?;
-                run_tests(&["--package", LAB_CRATE], options, not_run, |tests| {
-                    tests.env(sctp_lab::sctp::PROGRAM, sctp.program());
-                })
-            }
+            Self::Lab => run_lab_tests(Which::Usual, options, not_run),
+            Self::Long => run_lab_tests(Which::Ignored, options, not_run),
         }
     }
 }
 
+/// Which tests of a crate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Which {
+    /// Those that are not marked.
+    Usual,
+    /// Those with `#[ignore]`, because they take long.
+    Ignored,
+}
+
+/// Runs the tests that need a laboratory.
+fn run_lab_tests(which: Which, options: &Options, not_run: &Path) -> Result<()> {
+    // Built here, once, and not under the first test's time limit.
+    let sctp = Sctp::build()?;
+    run_tests(&["--package", LAB_CRATE], which, options, not_run, |tests| {
+        tests.env(sctp_lab::sctp::PROGRAM, sctp.program());
+    })
+}
+
 /// Runs the tests of some crates, with nextest where it is installed, in an environment that `prepare` adds to.
-fn run_tests(crates: &[&str], options: &Options, not_run: &Path, prepare: impl FnOnce(&mut Command)) -> Result<()> {
+fn run_tests(
+    crates: &[&str],
+    which: Which,
+    options: &Options,
+    not_run: &Path,
+    prepare: impl FnOnce(&mut Command),
+) -> Result<()> {
+    let ignored = which == Which::Ignored;
     let mut command = if has_nextest() {
         let mut command = cargo(&["nextest", "run", "--no-tests", "warn"]);
         command.args(crates).args(["--profile", if in_ci() { "ci" } else { "default" }]);
+        command.args(ignored.then_some(["--run-ignored", "only"]).into_iter().flatten()).args(&options.filter);
         command
     } else {
         let mut command = cargo(&["test"]);
-        command.args(crates);
+        command.args(crates).args(&options.filter).args(ignored.then_some(["--", "--ignored"]).into_iter().flatten());
         command
     };
-    prepare(command.args(&options.filter).env(NOT_RUN_FILE, not_run));
+    prepare(command.env(NOT_RUN_FILE, not_run));
     cargo::run(&mut command)
 }
 
