@@ -38,10 +38,7 @@ impl Foreign {
     pub fn new(stack: Stack, label: &str, config: &PairConfig) -> Result<Self> {
         let lab = Lab::with(label, config)?;
         let guest = match stack {
-            Stack::Usrsctp => {
-                lab.pair.right.send_no_icmp_errors()?;
-                None
-            }
+            Stack::Usrsctp => None,
             Stack::Kernel => Some(Guest::in_place_of(&lab.pair.right)?),
         };
         Ok(Self { guest, lab })

@@ -107,8 +107,6 @@ fn answers_arrive(label: &str, family: Family) {
     }
     assert!(capture::can_judge(), "tshark is not installed: `cargo xtask setup`");
     let foreign = Foreign::new(Stack::Usrsctp, label, &PairConfig { taps: true, ..PairConfig::default() }).unwrap();
-    // For the moments in which our command does not run.
-    foreign.lab.pair.left.send_no_icmp_errors().unwrap();
     let rows = [abort, shutdown_complete, heartbeat_ack];
     let frames = rows.map(|row| {
         let socket = foreign.lab.pair.right.packet_socket().unwrap();

@@ -28,7 +28,6 @@ fn ours_to_usrsctp(label: &str, family: Family, runs: &[&[&str]]) {
         return;
     }
     let lab = Lab::new(label, 1).unwrap();
-    lab.pair.right.send_no_icmp_errors().unwrap();
     for options in runs {
         let mut server = usrsctp_server(&lab, family, &["--associations", "1"]).unwrap();
         let client = lab.perf_client(family, &[&["--mode", "echo"], *options].concat()).unwrap();
@@ -44,7 +43,6 @@ fn usrsctp_to_ours(label: &str, family: Family, runs: &[&[&str]]) {
         return;
     }
     let lab = Lab::new(label, 1).unwrap();
-    lab.pair.left.send_no_icmp_errors().unwrap();
     let server = lab.serve(&["echo"], &["--json"]).unwrap();
     let mut sent = 0;
     for options in runs {

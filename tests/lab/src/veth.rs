@@ -154,21 +154,6 @@ impl Host {
         Ok(links[0].get("xdp").is_some())
     }
 
-    /// Makes the host's own kernel send no ICMP errors, for stacks over raw sockets: to a raw socket that is full the kernel answers
-    /// "protocol unreachable", which ends associations of the profile `rfc` (RFC 9260 §10, ICMP8), and is an error of the path in others.
-    ///
-    /// # Errors
-    /// If the kernel refuses it.
-    pub fn send_no_icmp_errors(&self) -> Result<()> {
-        // The least time between two, in milliseconds: beyond what a host is thought to have been silent before its first.
-        self.namespace.run(|| {
-            for path in ["/proc/sys/net/ipv4/icmp_ratelimit", "/proc/sys/net/ipv6/icmp/ratelimit"] {
-                std::fs::write(path, "1000000000").context(path)?;
-            }
-            Ok(())
-        })
-    }
-
     pub(crate) fn configure(&self, mtu: u32) -> Result<()> {
         for port in self.ports() {
             configure(&self.namespace, &port, mtu)?;
