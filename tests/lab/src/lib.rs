@@ -24,6 +24,7 @@ pub mod cable;
 pub mod capture;
 pub mod content;
 pub mod cpus;
+pub mod crowd;
 pub mod faults;
 pub mod flood;
 pub mod frame;
@@ -44,6 +45,7 @@ pub mod veth;
 
 pub use bpffs::BpfFs;
 pub use cable::{Cable, Faults};
+pub use crowd::Crowd;
 pub use flood::{Flood, Garbage};
 pub use netns::{Namespace, sweep};
 pub use packet_socket::PacketSocket;

@@ -96,7 +96,7 @@ pub struct Host {
 }
 
 impl Host {
-    fn create(label: &str, number: u8, config: &PairConfig) -> Result<Self> {
+    pub(crate) fn create(label: &str, number: u8, config: &PairConfig) -> Result<Self> {
         let kind = if config.taps { "tap" } else { "veth" };
         let further = (1..config.cables).map(|cable| Port::new(kind, number, cable)).collect();
         Self::with_ports(label, Port::new(kind, number, 0), further)
@@ -180,7 +180,7 @@ pub(crate) fn configure(namespace: &Namespace, port: &Port, mtu: u32) -> Result<
 ///
 /// No hardware finishes what a sender left to "offload": XDP would see packets without a checksum, and packets glued together.
 /// And a veth drops what its other end has no room for, unless it has a queue that can wait: then its sender is told to.
-fn prepare(namespace: &Namespace, interface: &str) -> Result<()> {
+pub(crate) fn prepare(namespace: &Namespace, interface: &str) -> Result<()> {
     const OFFLOADS: [&str; 5] = ["tx-checksum-sctp", "tx-checksum-ip-generic", "tso", "gso", "gro"];
     let run = |program: &str, arguments: &[&str]| tool::run_command(namespace.command(program).args(arguments));
     let mut arguments = vec!["-K", interface];
