@@ -6,7 +6,7 @@
 mod floods;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
@@ -45,12 +45,23 @@ pub(crate) struct Options {
 }
 
 /// A part of the whole.
-#[derive(Clone, Copy, Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 enum Part {
     /// The XDP program: nanoseconds for each kind of packet, by runs in the kernel without a network
-    Xdp,
+    Xdp(XdpOptions),
     /// Our stack beside floods of garbage: messages per second, alone and then
     Floods(floods::Options),
+}
+
+/// What to measure the XDP program against.
+#[derive(Args, Clone, Debug)]
+struct XdpOptions {
+    /// An object of another version of the program (target/bpf/bpfel-unknown-none/release/sctp-ebpf), to be measured in turn with this one
+    #[arg(long)]
+    against: Option<PathBuf>,
+    /// Only rows with this in their name and number of bytes
+    #[arg(long)]
+    rows: Option<String>,
 }
 
 /// The port that servers listen on.
@@ -68,7 +79,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Without root, or if a measurement fails: a figure of messages that did not arrive would be none.
 pub(crate) fn run(options: &Options) -> Result<()> {
     match &options.part {
-        Some(Part::Xdp) => return xdp(),
+        Some(Part::Xdp(options)) => return xdp(options),
         Some(Part::Floods(options)) => return floods::run(options),
         None => {}
     }
@@ -104,12 +115,19 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 /// Has the tests of the program print what they measure.
-fn xdp() -> Result<()> {
+fn xdp(options: &XdpOptions) -> Result<()> {
     setup::ensure(Purpose::Lab)?;
     cargo::require_root("bench xdp")?;
     let test = ["test", "--package", "sctp-tests", "--test", "xdp_program"];
     let figures = ["--", "speed::", "--nocapture", "--test-threads", "1"];
-    cargo::run(&mut cargo::cargo(&[&test[..], &figures[..]].concat()))
+    let mut command = cargo::cargo(&[&test[..], &figures[..]].concat());
+    if let Some(object) = &options.against {
+        command.env("SCTP_XDP_AGAINST", object.canonicalize().with_context(|| object.display().to_string())?);
+    }
+    if let Some(rows) = &options.rows {
+        command.env("SCTP_XDP_ROWS", rows);
+    }
+    cargo::run(&mut command)
 }
 
 /// Who is measured.

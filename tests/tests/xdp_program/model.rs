@@ -58,7 +58,15 @@ impl Model {
 
     /// Loads the program with this endpoint in its maps and a socket for every worker on queue 0.
     pub(crate) fn program(&self, settings: Settings) -> Result<Program> {
-        let mut program = Program::load(settings)?;
+        self.fill(Program::load(settings)?, settings)
+    }
+
+    /// The same for the program of another object.
+    pub(crate) fn program_of(&self, object: &[u8], settings: Settings) -> Result<Program> {
+        self.fill(Program::load_object(object, settings)?, settings)
+    }
+
+    fn fill(&self, mut program: Program, settings: Settings) -> Result<Program> {
         for (port, entry) in &self.ports {
             program.own_port(*port, entry.is_listening())?;
         }

@@ -88,8 +88,13 @@ pub(crate) struct Outcome {
 }
 
 impl Program {
-    /// Loads the program and gives it the tests' ports and addresses.
+    /// Loads the program.
     pub(crate) fn load(settings: Settings) -> Result<Self> {
+        Self::load_object(OBJECT, settings)
+    }
+
+    /// Loads the program of another object.
+    pub(crate) fn load_object(object: &[u8], settings: Settings) -> Result<Self> {
         let buckets = buckets_for(settings.tags);
         let mut loader = EbpfLoader::new();
         let mut ebpf = loader
@@ -105,7 +110,7 @@ impl Program {
             .override_global(globals::TAG_BUCKET_COUNT, &buckets, true)
             .map_max_entries(names::TAGS, settings.tags)
             .map_max_entries(names::TAG_BUCKETS, buckets)
-            .load(OBJECT)
+            .load(object)
             .context("the object does not load")?;
         let program: &mut Xdp = ebpf.program_mut(PROGRAM).context("no such program")?.try_into()?;
         program.load().context("the verifier refuses the program")?;

@@ -1,26 +1,31 @@
 //! Nanoseconds per packet, printed for people (`cargo xtask bench xdp`) and not judged, since machines are shared; and how much work the
 //! program is for the verifier, which is judged.
 //!
-//! Each figure is the median of some rounds of many runs on one frame, less the same with a program that does nothing in the place
-//! of ours: see [`harness`].
+//! Each figure is for many runs on one frame, less the same with a program that does nothing in the place of ours: see [`harness`], and
+//! [`paired`] for how it is kept apart from what else the machine does.
+//!
+//! `SCTP_XDP_AGAINST` names another object of the program, which then takes turns with this one in the same run; `SCTP_XDP_ROWS` chooses
+//! rows.
 
 mod harness;
+mod paired;
 mod stack;
-
-use std::os::fd::AsFd as _;
 
 use anyhow::{Context as _, Result, ensure};
 use sctp_common::maps::{TagEntry, TagKey, TagKind, policy};
-use sctp_common::verdict::Verdict;
 use sctp_common::wire::chunk as kind;
 
 use self::harness::{Handmade, RandomTag, time};
+use self::paired::{Figures, Side, Slices, measure};
 use super::frames::*;
 use super::model::Model;
-use super::program::{Program, Settings};
+use super::program::{Outcome, Program, Settings};
 
-const REPEAT: u32 = 100_000;
-const ROUNDS: usize = 7;
+/// A slice takes a few milliseconds.
+const SLICES: Slices = Slices { repeat: 20_000, rounds: 15 };
+
+/// Where every run looks up another tag, the caches need longer to warm up.
+const LONG_SLICES: Slices = Slices { repeat: 100_000, rounds: 15 };
 
 /// Half of what the kernel allows, since other compilers and other kernels come to other numbers.
 const VERIFIED_LIMIT: u32 = 500_000;
@@ -31,8 +36,24 @@ const STACK_LIMIT: usize = 512;
 /// What a kind of frame is to cost at most, in nanoseconds over the bare program.
 type Target = Option<u64>;
 
+/// The environment variable that names the object of another version of the program.
+const AGAINST: &str = "SCTP_XDP_AGAINST";
+
+/// The environment variable that chooses rows, by a part of their name and their number of bytes.
+const ROWS: &str = "SCTP_XDP_ROWS";
+
 fn program(settings: Settings) -> Result<Program> {
     Model::new(&settings).program(settings)
+}
+
+/// The program, and the other version if there is one.
+fn programs(settings: Settings) -> Result<Vec<Program>> {
+    let mut programs = vec![program(settings)?];
+    if let Some(path) = std::env::var_os(AGAINST) {
+        let object = std::fs::read(&path).with_context(|| path.display().to_string())?;
+        programs.push(Model::new(&settings).program_of(&object, settings)?);
+    }
+    Ok(programs)
 }
 
 #[test]
@@ -70,8 +91,8 @@ fn nanoseconds_per_packet() -> Result<()> {
     if !sctp_lab::require_root() {
         return Ok(());
     }
-    let verifying = program(Settings { policy: policy::ANSWER_HEARTBEATS, ..Settings::default() })?;
-    let leaving = program(Settings { policy: policy::SILENT, verify_up_to: 0, ..Settings::default() })?;
+    let verifying = programs(Settings { policy: policy::ANSWER_HEARTBEATS, ..Settings::default() })?;
+    let leaving = programs(Settings { policy: policy::SILENT, verify_up_to: 0, ..Settings::default() })?;
     let v4 = |packet: &[u8]| Ipv4::default().frame(packet);
     // DATA, or any other chunk with a value, such that the frame has so many bytes over IPv4.
     let sized = |bytes: usize| sctp(PORT, TAG, &data_chunk(bytes - 14 - 20 - 28));
@@ -82,7 +103,7 @@ fn nanoseconds_per_packet() -> Result<()> {
     let quoted = quoted.packet(&sctp_between(PORT, PEER_PORT, PEER_TAG, &data_chunk(40)));
     let icmp = Ipv4 { protocol: 1, ..Ipv4::default() }.frame(&icmp_error(3, 4, &quoted));
     let qinq = ethernet(&[0x88a8, 0x8100], 0x0800, &Ipv4::default().packet(&sized(128)));
-    let cases: Vec<(&str, &Program, Vec<u8>, Target)> = vec![
+    let cases: Vec<(&str, &[Program], Vec<u8>, Target)> = vec![
         ("not SCTP", &verifying, ethernet(&[], 0x0806, &[0; 46]), None),
         ("port not ours", &verifying, v4(&sctp(OTHER_PORT, TAG, &data_chunk(16))), None),
         ("steering, checksum left to userspace", &leaving, v4(&sized(128)), Some(60)),
@@ -104,23 +125,51 @@ fn nanoseconds_per_packet() -> Result<()> {
         ("answer HEARTBEAT ACK", &verifying, v4(&heartbeat(66)), None),
         ("answer HEARTBEAT ACK", &verifying, v4(&heartbeat(130)), Some(120)),
     ];
-    println!("{:<38} {:>6} {:>6} {:>7}  verdict", "frame", "bytes", "ns", "target");
-    // All of them before the first is timed, which counts packets by the hundred thousand.
-    let verdicts = cases.iter().map(|(_, program, frame, _)| Ok(program.run(frame)?.verdict));
-    let verdicts: Vec<Verdict> = verdicts.collect::<Result<_>>()?;
-    for ((name, program, frame, target), verdict) in cases.iter().zip(verdicts) {
-        let net = net_time(program, frame, None)?;
+    // All of them before the first is timed, which counts packets by the thousand.
+    let run = |programs: &[Program], frame: &[u8]| programs.iter().map(|program| program.run(frame)).collect();
+    let outcomes = cases.iter().map(|(_, programs, frame, _)| run(programs, frame));
+    let outcomes: Vec<Vec<Outcome>> = outcomes.collect::<Result<_>>()?;
+    let wanted = std::env::var(ROWS).unwrap_or_default();
+    let chosen = |(name, _, frame, _): &(&str, _, Vec<u8>, _)| format!("{name} {}", frame.len()).contains(&wanted);
+    let (cases, outcomes): (Vec<_>, Vec<_>) = cases.into_iter().zip(outcomes).filter(|(case, _)| chosen(case)).unzip();
+    let mut rows = Vec::new();
+    for ((name, programs, frame, _), outcomes) in cases.iter().zip(&outcomes) {
+        ensure!(outcomes.iter().all(|outcome| outcome.verdict == outcomes[0].verdict), "{name}: {outcomes:?}");
+        let sides = programs.iter().zip(outcomes);
+        let sides = sides.map(|(program, outcome)| Side::new(program, frame, outcome.frame.len(), None));
+        rows.push((frame.as_slice(), sides.collect::<Result<Vec<_>>>()?));
+    }
+    measure(&mut rows, SLICES)?;
+    println!("{:<38} {:>6} {HEADINGS} {:>7}  verdict", "frame", "bytes", "target");
+    for (((name, _, frame, target), (_, sides)), outcomes) in cases.iter().zip(&rows).zip(outcomes) {
+        let verdict = outcomes[0].verdict;
         let target = target.map_or_else(String::new, |most| format!("≤ {most}"));
-        println!("{name:<38} {:>6} {net:>6} {target:>7}  {} {}", frame.len(), verdict.action(), verdict.name());
+        let figures = shown(sides);
+        println!("{name:<38} {:>6} {figures} {target:>7}  {} {}", frame.len(), verdict.action(), verdict.name());
     }
     let bare = Handmade::bare()?;
-    println!(
-        "{:<38} {:>6} {:>6}",
-        "the bare program itself",
-        60,
-        median(|| Ok(time(bare.descriptor(), &[0; 60], REPEAT)?.0))?
-    );
+    let (nanoseconds, _) = time(bare.descriptor(), &[0; 60], 100_000)?;
+    println!("{:<38} {:>6} {nanoseconds:>6}", "the bare program itself", 60);
     Ok(())
+}
+
+const HEADINGS: &str = "    ns   quiet  quartiles";
+
+/// What a row's measurement comes to, under [`HEADINGS`]; behind it the other version's figures and by what they are divided.
+fn shown(sides: &[Side]) -> String {
+    let one = |Figures { median, quartiles: [low, high], quiet }: Figures| {
+        format!("{median:>6} {quiet:>7} {:>10}", format!("{low}–{high}"))
+    };
+    let figures: Vec<Figures> = sides.iter().map(Side::figures).collect();
+    match *figures.as_slice() {
+        [now] => one(now),
+        [now, before] => {
+            let ratio = |now: i64, before: i64| now as f64 / before as f64;
+            let ratios = [ratio(now.median, before.median), ratio(now.quiet, before.quiet)];
+            format!("{}  before {}  × {:.2} {:.2}", one(now), one(before), ratios[0], ratios[1])
+        }
+        _ => String::new(),
+    }
 }
 
 /// A packet of another association each time: what the look-up costs when the map does not fit the caches.
@@ -130,41 +179,27 @@ fn nanoseconds_with_many_associations() -> Result<()> {
         return Ok(());
     }
     let frame = Ipv4::default().frame(&sctp(PORT, 1, &data_chunk(66)));
-    println!("{:<38} {:>6} {:>7}", "steering, random association of", "ns", "target");
-    let mut first = None;
-    for count in [1, 1 << 10, 1 << 14, 1 << 20] {
+    const COUNTS: [u32; 4] = [1, 1 << 10, 1 << 14, 1 << 20];
+    let mut rows = Vec::new();
+    for count in COUNTS {
         let settings = Settings { verify_up_to: 0, tags: 1 << 21, ..Settings::default() };
-        let mut program = program(settings)?;
-        for tag in 1..=count {
-            program
-                .add_tag(TagKey::new(PORT, TagKind::Local, tag), TagEntry { slot: tag, generation: 0, worker: 0 })?;
+        let mut programs = programs(settings)?;
+        for program in &mut programs {
+            for slot in 1..=count {
+                program
+                    .add_tag(TagKey::new(PORT, TagKind::Local, slot), TagEntry { slot, generation: 0, worker: 0 })?;
+            }
         }
-        let net = net_time(&program, &frame, Some(RandomTag { at: 14 + 20 + 4, count }))?;
-        let one = *first.get_or_insert(net);
-        let target = if count == 1 << 20 { format!("≤ {}", one + 250) } else { String::new() };
-        println!("{count:<38} {net:>6} {target:>7}");
+        let tag = Some(RandomTag { at: 14 + 20 + 4, count });
+        let sides = programs.iter().map(|program| Side::new(program, &frame, frame.len(), tag));
+        rows.push((frame.as_slice(), sides.collect::<Result<Vec<_>>>()?));
+    }
+    measure(&mut rows, LONG_SLICES)?;
+    println!("{:<45} {HEADINGS} {:>7}", "steering, random association of", "target");
+    let one = rows[0].1[0].figures().median;
+    for (count, (_, sides)) in COUNTS.iter().zip(&rows) {
+        let target = if *count == 1 << 20 { format!("≤ {}", one + 250) } else { String::new() };
+        println!("{count:<45} {} {target:>7}", shown(sides));
     }
     Ok(())
-}
-
-/// Nanoseconds that `program` takes for `frame`, over what the bare program takes.
-fn net_time(program: &Program, frame: &[u8], tag: Option<RandomTag>) -> Result<u64> {
-    let bare = Handmade::bare()?;
-    let with = Handmade::restorer(frame, tag, program.descriptor()?.as_fd())?;
-    let without = Handmade::restorer(frame, tag, bare.descriptor())?;
-    let (_, returned) = time(with.descriptor(), frame, 1)?;
-    ensure!(returned != 0, "the restorer did not get into the program");
-    let with = median(|| Ok(time(with.descriptor(), frame, REPEAT)?.0))?;
-    let without = median(|| Ok(time(without.descriptor(), frame, REPEAT)?.0))?;
-    Ok(with.saturating_sub(without))
-}
-
-/// The median of some measurements.
-fn median(mut measure: impl FnMut() -> Result<u64>) -> Result<u64> {
-    let mut times = [0; ROUNDS];
-    for time in &mut times {
-        *time = measure()?;
-    }
-    times.sort_unstable();
-    Ok(times[ROUNDS / 2])
 }
