@@ -53,7 +53,7 @@ mod stack;
 
 pub use sctp_core::{
     AssociationConfig, AssociationId, AssociationState, AssociationStatus, CloseReason, CongestionAlgorithm, LastTsns,
-    Message, PathInfo, PathState, ReceivedMessage, RemoteError, SendFailure,
+    Message, MessagePart, PathInfo, PathState, ReceivedMessage, RemoteError, SendFailure,
 };
 
 pub use socket::{

@@ -188,8 +188,13 @@ pub struct AssociationConfig {
     /// than [`send_buffer`](Self::send_buffer), means that it does not grow: so in the profiles. Default 16 MiB, at most 1 GiB.
     pub max_send_buffer: usize,
     /// Longest message that may be sent or received, in bytes. Default 256 KiB. A longer one from the peer ends the
-    /// association (it could never be delivered).
+    /// association (it could never be delivered), unless messages are delivered in parts.
     pub max_message_size: usize,
+    /// Deliver a message in parts, as soon as so many bytes of it have arrived, or less when the receive buffer runs out; the rest follows in
+    /// parts of as many ([`ReceivedMessage::part`](crate::ReceivedMessage::part)). Messages from the peer may be of any length then, whatever
+    /// the size of the receive buffer ("partial delivery", RFC 9260 §6.9; the partial delivery point of RFC 6458 §8.1.21). 1 byte to three
+    /// quarters of [`receive_buffer`](Self::receive_buffer). Default `None`: the application gets whole messages only.
+    pub partial_delivery_point: Option<usize>,
 
     /// RTO before the first measurement ("RTO.Initial", RFC 9260 §16). Default 1 s.
     pub rto_initial: Duration,
@@ -333,6 +338,7 @@ impl AssociationConfig {
             send_buffer: 1 << 20,
             max_send_buffer: 0,
             max_message_size: 256 << 10,
+            partial_delivery_point: None,
             rto_initial: Duration::from_secs(1),
             rto_min: Duration::from_secs(1),
             rto_max: Duration::from_secs(60),
@@ -436,10 +442,17 @@ impl AssociationConfig {
         check((1..=1 << 30).contains(&self.send_buffer), "send_buffer", "1 byte to 1 GiB")?;
         check(self.max_receive_buffer <= 1 << 30, "max_receive_buffer", "up to 1 GiB")?;
         check(self.max_send_buffer <= 1 << 30, "max_send_buffer", "up to 1 GiB")?;
+        let holds = |bytes: usize| (1..=self.receive_buffer / 4 * 3).contains(&bytes);
         check(
-            (1..=self.receive_buffer / 4 * 3).contains(&self.max_message_size),
+            self.partial_delivery_point.is_none_or(holds),
+            "partial_delivery_point",
+            "1 byte to three quarters of receive_buffer, which has to hold so much, or none",
+        )?;
+        check(
+            holds(self.max_message_size) || (self.partial_delivery_point.is_some() && self.max_message_size <= 1 << 30),
             "max_message_size",
-            "1 byte to three quarters of receive_buffer, which has to hold a whole message",
+            "1 byte to three quarters of receive_buffer, which has to hold a whole message; up to 1 GiB with \
+             partial_delivery_point",
         )?;
         check(self.rto_min >= Duration::from_millis(1), "rto_min", "1 ms or more")?;
         check(self.rto_max >= self.rto_min, "rto_max", "rto_min or more")?;
@@ -489,6 +502,7 @@ impl AssociationConfig {
         fixed(self.max_inbound_streams == before.max_inbound_streams, "max_inbound_streams")?;
         fixed(self.receive_buffer == before.receive_buffer, "receive_buffer")?;
         fixed(self.max_message_size == before.max_message_size, "max_message_size")?;
+        fixed(self.partial_delivery_point == before.partial_delivery_point, "partial_delivery_point")?;
         fixed(self.heartbeat_interval == before.heartbeat_interval, "heartbeat_interval")?;
         fixed(self.scheduler == before.scheduler, "scheduler")?;
         fixed(self.congestion == before.congestion, "congestion")?;
@@ -496,6 +510,11 @@ impl AssociationConfig {
         fixed(self.path_mtu == before.path_mtu, "path_mtu")?;
         fixed(self.max_paths == before.max_paths, "max_paths")?;
         fixed(self.queued_outside == before.queued_outside, "queued_outside")
+    }
+
+    /// Longest message that the peer may send, in bytes.
+    pub(crate) fn longest_inbound(&self) -> usize {
+        if self.partial_delivery_point.is_some() { usize::MAX } else { self.max_message_size }
     }
 
     /// The time that T5-shutdown-guard runs.
@@ -548,59 +567,4 @@ pub enum CongestionAlgorithm {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn profiles_are_valid() {
-        for config in [
-            AssociationConfig::default(),
-            AssociationConfig::rfc(),
-            AssociationConfig::signalling(),
-            AssociationConfig::ran(),
-        ] {
-            config.validate().unwrap();
-        }
-    }
-
-    //= test RFC 9260 §6.2: "An implementation MUST NOT allow the maximum delay (protocol parameter 'SACK.Delay') to be
-    //= configured to be more than 500 ms."
-    //= test RFC 9260 §6.2: "but MUST NOT raise it above 500 ms"
-    //= test RFC 9260 §3.3.2: "The value of 0 MUST NOT be used."
-    //= test RFC 9260 §3.3.2: "The value 0 MUST NOT be used."
-    //= test RFC 9260 §3.3.3: "The value 0 MUST NOT be used."
-    //= test RFC 9260 §1.6: "An endpoint SHOULD NOT transmit a DATA chunk with a TSN that is more than 2^31 - 1 above
-    //= the beginning TSN"
-    //= test RFC 9260 §6.1: "The data sender MUST NOT use a TSN that is more than 2^31 - 1 above the beginning TSN of
-    //= the current send window."
-    //= test RFC 9260 §6.1: "the data sender MUST NOT have more than 2^16 - 1 ordered user messages in the current send
-    //= window"
-    #[test]
-    fn some_settings_are_fixed() {
-        let before = AssociationConfig::rfc();
-        let changed = AssociationConfig { rto_max: Duration::from_secs(7), nagle: true, ..AssociationConfig::rfc() };
-        changed.check_changes(&before).unwrap();
-        let changed = AssociationConfig { max_paths: 2, ..AssociationConfig::rfc() };
-        assert_eq!(changed.check_changes(&before).unwrap_err().setting, "max_paths");
-    }
-
-    #[test]
-    fn nonsense_is_named() {
-        let config = AssociationConfig { rto_max: Duration::from_millis(1), ..AssociationConfig::rfc() };
-        assert_eq!(config.validate().unwrap_err().setting, "rto_max");
-        let config = AssociationConfig { sack_delay: Duration::from_millis(500), ..AssociationConfig::rfc() };
-        assert_eq!(config.validate().unwrap_err().setting, "sack_delay");
-        let config = AssociationConfig { primary_switchover_max_retransmits: Some(4), ..AssociationConfig::rfc() };
-        assert_eq!(config.validate().unwrap_err().setting, "primary_switchover_max_retransmits");
-        AssociationConfig { potentially_failed_max_retransmits: Some(4), ..config }.validate().unwrap();
-        let rfc = AssociationConfig::rfc;
-        for (config, setting) in [
-            (AssociationConfig { outbound_streams: 0, ..rfc() }, "outbound_streams"),
-            (AssociationConfig { max_inbound_streams: 0, ..rfc() }, "max_inbound_streams"),
-            (AssociationConfig { receive_buffer: 1499, ..rfc() }, "receive_buffer"),
-            (AssociationConfig { max_outstanding: 65_536, ..rfc() }, "max_outstanding"),
-        ] {
-            assert_eq!(config.validate().unwrap_err().setting, setting);
-        }
-    }
-}
+mod tests;

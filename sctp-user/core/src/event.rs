@@ -75,6 +75,16 @@ pub enum Event {
         /// acknowledged for good (RECEIVE_UNACKED, §11.1.15).
         payload: SmallVec<[Bytes; 1]>,
     },
+    /// The rest of a message will never come of which [parts](crate::MessagePart) have been received: the association has ended, or the peer
+    /// has restarted (SCTP_PARTIAL_DELIVERY_ABORTED, RFC 6458 §6.1.7).
+    PartialDeliveryAborted {
+        /// Stream that it came on.
+        stream: u16,
+        /// Stream sequence number; meaningless if it was unordered.
+        ssn: u16,
+        /// Its payload protocol identifier.
+        ppid: u32,
+    },
     /// The peer reports an error that is not fatal (COMMUNICATION ERROR, RFC 9260 §11.2.6).
     RemoteError {
         /// What it is.

@@ -43,7 +43,7 @@ pub use event::{
 };
 pub use icmp::{IcmpHandled, IcmpMessage};
 pub use id::AssociationId;
-pub use message::{Message, ReceivedMessage};
+pub use message::{Message, MessagePart, ReceivedMessage};
 pub use remote_error::RemoteError;
 pub use sctp_common::cookie::CookieSecret;
 pub use stats::{AssociationState, AssociationStats, AssociationStatus, EcnStats};

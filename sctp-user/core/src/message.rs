@@ -100,7 +100,29 @@ impl Message {
     }
 }
 
-/// A message that has arrived whole (RFC 9260 §11.1.7).
+/// How much of a message this is ("partial flag", RFC 9260 §11.1.7). Parts come one after another, with nothing else in between; what comes
+/// after a first or middle part and is neither a middle nor a last one says that the rest of that message is lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum MessagePart {
+    /// All of it, as ever without [`partial_delivery_point`](crate::AssociationConfig::partial_delivery_point).
+    #[default]
+    Whole,
+    /// Its beginning.
+    First,
+    /// Neither its beginning nor its end.
+    Middle,
+    /// Its end.
+    Last,
+}
+
+impl MessagePart {
+    /// Whether more of the message follows.
+    pub const fn is_followed(self) -> bool {
+        matches!(self, Self::First | Self::Middle)
+    }
+}
+
+/// A message that has arrived whole, or [part](Self::part) of one (RFC 9260 §11.1.7).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReceivedMessage {
     /// Stream it came on.
@@ -111,6 +133,8 @@ pub struct ReceivedMessage {
     pub ppid: u32,
     /// Whether it was sent for unordered delivery.
     pub unordered: bool,
+    /// How much of the message it is.
+    pub part: MessagePart,
     /// The message: the fragments that it came in, in order. One when it was not fragmented.
     pub payload: SmallVec<[Bytes; 1]>,
 }

@@ -316,6 +316,7 @@ fn the_books_find_what_is_wrong() {
         ssn,
         ppid: message.ppid,
         unordered: message.unordered,
+        part: sctp_core::MessagePart::Whole,
         payload: [message.payload.clone()].into_iter().collect(),
     };
     let rule = |result: Result<usize, Violation>| result.err().map(|violation| violation.rule);

@@ -10,9 +10,9 @@ use smallvec::SmallVec;
 ///
 /// ```
 /// # use bytes::{Buf, Bytes};
-/// # use sctp_user::{MessageReader, ReceivedMessage};
+/// # use sctp_user::{MessagePart, MessageReader, ReceivedMessage};
 /// # let message = ReceivedMessage {
-/// #     stream: 0, ssn: 0, ppid: 0, unordered: false,
+/// #     stream: 0, ssn: 0, ppid: 0, unordered: false, part: MessagePart::Whole,
 /// #     payload: [Bytes::from_static(&[1]), Bytes::from_static(&[2, 3])].into_iter().collect(),
 /// # };
 /// let mut reader = MessageReader::from(message);
@@ -72,6 +72,8 @@ impl Buf for MessageReader {
 
 #[cfg(test)]
 mod tests {
+    use sctp_core::MessagePart;
+
     use super::*;
 
     fn message(fragments: &[&'static [u8]]) -> ReceivedMessage {
@@ -80,6 +82,7 @@ mod tests {
             ssn: 2,
             ppid: 3,
             unordered: false,
+            part: MessagePart::Whole,
             payload: fragments.iter().map(|fragment| Bytes::from_static(fragment)).collect(),
         }
     }

@@ -47,6 +47,15 @@ pub enum Notification {
         /// Streams that the peer may send on now.
         inbound_streams: u16,
     },
+    /// The rest of a message will never come of which parts have been received (SCTP_PARTIAL_DELIVERY_ABORTED, RFC 6458 §6.1.7).
+    PartialDeliveryAborted {
+        /// The stream that it came on.
+        stream: u16,
+        /// Its stream sequence number; meaningless if it was unordered.
+        ssn: u16,
+        /// Its payload protocol identifier.
+        ppid: u32,
+    },
     /// The peer reports an error that is not fatal (COMMUNICATION ERROR, RFC 9260 §11.2.6).
     RemoteError {
         /// What it is.
@@ -87,6 +96,9 @@ impl Notification {
             Event::SenderDry => Notification::SenderDry,
             Event::Restarted { outbound_streams, inbound_streams } => {
                 Notification::Restarted { outbound_streams: *outbound_streams, inbound_streams: *inbound_streams }
+            }
+            Event::PartialDeliveryAborted { stream, ssn, ppid } => {
+                Notification::PartialDeliveryAborted { stream: *stream, ssn: *ssn, ppid: *ppid }
             }
             Event::RemoteError { error } => Notification::RemoteError { error: error.clone() },
             Event::PeerShutdown => Notification::PeerShutdown,

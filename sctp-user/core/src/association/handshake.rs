@@ -454,6 +454,7 @@ impl Association {
     /// Action (A): the old association is gone, a new one takes its place.
     fn restart(&mut self, cookie: &Cookie, cx: &mut Context<'_>) {
         self.fail_all_data(SendFailure::Restarted, cx);
+        self.abort_partial_delivery(cx);
         self.local_tag = cookie.local_tag;
         self.local_initial_tsn = cookie.local_initial_tsn;
         self.sender.restart(cookie.local_initial_tsn, &self.config);

@@ -170,7 +170,7 @@ impl Association {
         let received = self.receiver.receive(data, payload, self.inbound_streams, &self.config, summary);
         let ready = self.receiver.ready();
         if ready > was_ready {
-            self.stats.messages_received += (ready - was_ready) as u64;
+            self.stats.messages_received += self.receiver.whole_since(was_ready) as u64;
             if was_ready == 0 {
                 self.emit(cx, Event::MessageReceived);
             }

@@ -50,7 +50,7 @@ use bytes::Bytes;
 use rand::rngs::StdRng;
 
 use self::ecn::EcnState;
-use self::receiver::Receiver;
+use self::receiver::{Receiver, Unfinished};
 use self::sender::Sender;
 use self::state::State;
 use crate::answer::Answer;
@@ -345,7 +345,11 @@ impl Association {
 
     /// Gives the next message to the application.
     pub(crate) fn recv(&mut self) -> Option<ReceivedMessage> {
-        self.receiver.pop()
+        let message = self.receiver.pop()?;
+        if let Some(point) = self.config.partial_delivery_point {
+            self.receiver.deliver_part(point);
+        }
+        Some(message)
     }
 
     /// Whether taking a message has made a SACK due.
@@ -509,6 +513,19 @@ impl Association {
         if !expired.is_empty() {
             self.discard_unsent(expired, SendFailure::Expired, cx);
             self.all_acknowledged(cx);
+        }
+    }
+
+    /// Tells the application of a message that it will not get the rest of.
+    fn abort_partial_delivery(&mut self, cx: &mut Context<'_>) {
+        let was_ready = self.receiver.ready();
+        let (unfinished, waited) = self.receiver.abort_partial();
+        if let Some(Unfinished { stream, ssn, ppid }) = unfinished {
+            self.emit(cx, Event::PartialDeliveryAborted { stream, ssn, ppid });
+        }
+        self.stats.messages_received += waited as u64;
+        if was_ready == 0 && waited > 0 {
+            self.emit(cx, Event::MessageReceived);
         }
     }
 

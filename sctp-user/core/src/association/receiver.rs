@@ -1,11 +1,15 @@
 //! The receiving half of an association: DATA in, messages out, and when to acknowledge (RFC 9260 §6.2, §6.5, §6.6, §6.7).
 
+mod partial;
+
 use core::ops::Range;
 use core::time::Duration;
 use std::collections::VecDeque;
 
 use bytes::Bytes;
 
+use self::partial::PartialDelivery;
+pub(crate) use self::partial::Unfinished;
 use crate::config::AssociationConfig;
 use crate::data::reassembly::{FragmentError, FragmentHead, Reassembly};
 use crate::data::streams::InboundStreams;
@@ -13,7 +17,7 @@ use crate::data::tsn_tracker::{Arrival, TsnTracker};
 use crate::serial::Tsn;
 use crate::time::Instant;
 use crate::wire::{Data, GapAckBlock};
-use crate::{PayloadSource, ReceivedMessage};
+use crate::{MessagePart, PayloadSource, ReceivedMessage};
 
 /// What a chunk costs in memory beside its payload.
 const CHUNK_OVERHEAD: usize = 64;
@@ -51,6 +55,8 @@ pub(crate) struct Receiver {
     streams: InboundStreams,
     /// Messages for the application.
     ready: VecDeque<ReceivedMessage>,
+    /// The message that is being delivered in parts.
+    partial: Option<Box<PartialDelivery>>,
     /// Payload that is held: not reassembled, not in order, or not taken by the application.
     held: u32,
     /// Chunks in which it came.
@@ -153,6 +159,7 @@ impl Receiver {
             reassembly: Reassembly::default(),
             streams: InboundStreams::default(),
             ready: VecDeque::new(),
+            partial: None,
             held: 0,
             held_chunks: 0,
             credit: size(config.receive_buffer),
@@ -241,9 +248,14 @@ impl Receiver {
         tuning.wanted = enough.saturating_sub(buffer);
     }
 
-    /// Messages that wait for the application.
+    /// Messages, and parts of them, that wait for the application.
     pub(crate) fn ready(&self) -> usize {
         self.ready.len()
+    }
+
+    /// How many messages have become whole since so many waited for the application.
+    pub(crate) fn whole_since(&self, before: usize) -> usize {
+        self.ready.iter().skip(before).filter(|message| !message.part.is_followed()).count()
     }
 
     /// Takes out the messages that wait for the application.
@@ -359,6 +371,9 @@ impl Receiver {
         self.held_chunks += 1;
         self.credit = self.credit.saturating_sub(len as u32);
         self.store(data, payload, config)?;
+        if let Some(point) = config.partial_delivery_point {
+            self.deliver_part(point);
+        }
         Ok(Received::Accepted)
     }
 
@@ -500,7 +515,7 @@ impl Receiver {
         let range: Range<usize> = data.payload_range();
         let bytes: Bytes = payload.take(range);
         if header.flags.is_unfragmented() {
-            if bytes.len() > config.max_message_size {
+            if bytes.len() > config.longest_inbound() {
                 return Err("message longer than can be received");
             }
             self.put_in_order(ReceivedMessage {
@@ -508,6 +523,7 @@ impl Receiver {
                 ssn: header.ssn.get(),
                 ppid: header.ppid,
                 unordered: header.flags.is_unordered(),
+                part: MessagePart::Whole,
                 payload: smallvec::smallvec![bytes],
             });
             return Ok(());
@@ -521,8 +537,12 @@ impl Receiver {
             beginning: header.flags.is_beginning(),
             ending: header.flags.is_ending(),
         };
-        match self.reassembly.insert(head, bytes, config.max_message_size) {
+        match self.reassembly.insert(head, bytes, config.longest_inbound()) {
             Ok(None) => Ok(()),
+            Ok(Some(rest)) if self.partial.is_some() && !self.reassembly.is_first_begun() => {
+                self.end_partial(rest);
+                Ok(())
+            }
             Ok(Some(message)) => {
                 self.put_in_order(message);
                 Ok(())
@@ -537,12 +557,15 @@ impl Receiver {
         //= RFC 9260 §3.3.1: "unordered DATA chunks MUST be dispatched to the upper layer by the receiver without any
         //= attempt to reorder"
         //= RFC 9260 §6.6: "but the receiver MUST ignore the field"
+        let ready = match &mut self.partial {
+            Some(partial) => &mut partial.waiting,
+            None => &mut self.ready,
+        };
         if message.unordered {
-            self.ready.push_back(message);
+            ready.push_back(message);
             return;
         }
         let (len, chunks) = (message.len(), message.payload.len());
-        let ready = &mut self.ready;
         if !self.streams.order(message, |message| ready.push_back(message)) {
             // A Stream Sequence Number twice, with different TSNs: the peer's mistake, and nothing to deliver.
             self.held -= len as u32;

@@ -242,6 +242,7 @@ impl Association {
         let last_tsns =
             LastTsns { acked: outstanding.cumulative().get(), sent: outstanding.next_tsn().previous().get() };
         self.fail_all_data(SendFailure::Closed, cx);
+        self.abort_partial_delivery(cx);
         self.receiver.drop_incomplete();
         self.control.clear();
         self.state = State::Closed;

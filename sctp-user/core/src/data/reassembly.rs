@@ -9,8 +9,8 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use crate::ReceivedMessage;
 use crate::serial::Tsn;
+use crate::{MessagePart, ReceivedMessage};
 
 /// What a DATA chunk says about its message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,8 +43,17 @@ struct Part {
     head: FragmentHead,
     has_beginning: bool,
     has_ending: bool,
+    /// Of the fragments that it holds.
     bytes: usize,
     fragments: VecDeque<Bytes>,
+}
+
+/// The message that comes first of those that are not complete.
+pub(crate) struct Begun {
+    /// Of its first fragment.
+    pub(crate) head: FragmentHead,
+    /// Bytes that have arrived from its beginning on, and have not been taken.
+    pub(crate) bytes: usize,
 }
 
 /// Everything that has arrived of messages that are not complete.
@@ -54,6 +63,8 @@ pub(crate) struct Reassembly {
     parts: VecDeque<Part>,
     /// An emptied queue of fragments, for its memory.
     spare: VecDeque<Bytes>,
+    /// Of the first part, fragments have been taken.
+    first_begun: bool,
 }
 
 impl Reassembly {
@@ -133,6 +144,26 @@ impl Reassembly {
         Ok(if part.has_beginning && part.has_ending { self.complete(at) } else { None })
     }
 
+    /// The first part, if its message begins with it.
+    pub(crate) fn first_begun(&self) -> Option<Begun> {
+        let part = self.parts.front().filter(|part| part.has_beginning)?;
+        Some(Begun { head: FragmentHead { tsn: part.first, ..part.head }, bytes: part.bytes })
+    }
+
+    /// Whether fragments have been taken of a message that is not complete.
+    pub(crate) fn is_first_begun(&self) -> bool {
+        self.first_begun
+    }
+
+    /// Takes the fragments that have arrived from the beginning of the first message on: the rest of it will be given as if it were all.
+    /// Nothing may come before it any more.
+    pub(crate) fn take_first(&mut self) -> SmallVec<[Bytes; 1]> {
+        let Some(part) = self.parts.front_mut() else { return SmallVec::new() };
+        self.first_begun = true;
+        part.bytes = 0;
+        part.fragments.drain(..).collect()
+    }
+
     /// Whether it has space for fragments.
     pub(crate) fn holds_memory(&self) -> bool {
         self.parts.capacity() + self.spare.capacity() > 0
@@ -208,12 +239,13 @@ impl Reassembly {
 
     fn complete(&mut self, at: usize) -> Option<ReceivedMessage> {
         let mut part = self.parts.remove(at)?;
+        self.first_begun &= at > 0;
         let payload: SmallVec<[Bytes; 1]> = part.fragments.drain(..).collect();
         if self.spare.capacity() < part.fragments.capacity() {
             self.spare = part.fragments;
         }
         let FragmentHead { stream, ssn, ppid, unordered, .. } = part.head;
-        Some(ReceivedMessage { stream, ssn, ppid, unordered, payload })
+        Some(ReceivedMessage { stream, ssn, ppid, unordered, part: MessagePart::Whole, payload })
     }
 }
 
@@ -299,6 +331,30 @@ mod tests {
         assert_eq!(insert(third, FragmentHead { ssn: 9, ..second }), Err(FragmentError::Mismatch));
         // The next after a last fragment must be a first one.
         assert_eq!(insert(third, FragmentHead { tsn: Tsn(4), ..second }), Err(FragmentError::Mismatch));
+    }
+
+    #[test]
+    fn the_first_message_can_be_taken_as_it_comes() {
+        let all = fragments(1, &[5, 2]);
+        let mut reassembly = Reassembly::default();
+        let insert = |reassembly: &mut Reassembly, at: usize| {
+            let (head, payload): (FragmentHead, Bytes) = all[at].clone();
+            reassembly.insert(head, payload, 9).unwrap().map(ReceivedMessage::into_bytes)
+        };
+        insert(&mut reassembly, 1);
+        assert!(reassembly.first_begun().is_none(), "its beginning is missing");
+        insert(&mut reassembly, 0);
+        insert(&mut reassembly, 5);
+        assert_eq!(reassembly.first_begun().map(|begun| (begun.head.tsn, begun.bytes)), Some((Tsn(1), 6)));
+        assert_eq!(reassembly.take_first().concat(), [0, 0, 0, 1, 1, 1]);
+        assert!(reassembly.is_first_begun() && reassembly.take_first().is_empty());
+        // What is taken counts no more: three more fragments are as much as may be held.
+        insert(&mut reassembly, 4);
+        insert(&mut reassembly, 3);
+        assert_eq!(insert(&mut reassembly, 6).map(|whole| whole.len()), Some(6), "another, while the first is begun");
+        assert!(reassembly.is_first_begun());
+        assert_eq!(insert(&mut reassembly, 2).as_deref(), Some(&[2, 2, 2, 3, 3, 3, 4, 4, 4][..]));
+        assert!(!reassembly.is_first_begun());
     }
 
     #[test]

@@ -68,6 +68,11 @@ impl InboundStreams {
         true
     }
 
+    /// Whether the message of this number is the one that its stream delivers next.
+    pub(crate) fn is_next(&self, stream: u16, ssn: u16) -> bool {
+        self.streams.get(usize::from(stream)).map_or(Ssn(0), |stream| stream.next) == Ssn(ssn)
+    }
+
     /// Gives back memory that nothing is in.
     pub(crate) fn shrink(&mut self) {
         self.waiting.take_if(|waiting| waiting.is_empty());
@@ -105,7 +110,7 @@ mod tests {
 
     fn message(stream: u16, ssn: u16) -> ReceivedMessage {
         let payload = smallvec::smallvec![bytes::Bytes::from_static(b"x")];
-        ReceivedMessage { stream, ssn, ppid: 0, unordered: false, payload }
+        ReceivedMessage { stream, ssn, ppid: 0, unordered: false, part: crate::MessagePart::Whole, payload }
     }
 
     fn arrive(streams: &mut InboundStreams, stream: u16, ssn: u16) -> Vec<(u16, u16)> {

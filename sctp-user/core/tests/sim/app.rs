@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use sctp_core::time::Instant;
-use sctp_core::{AssociationConfig, AssociationId, CloseReason, Event, Message, SendError};
+use sctp_core::{
+    AssociationConfig, AssociationId, CloseReason, Event, Message, MessagePart, ReceivedMessage, SendError,
+};
 
 use super::ledger::FlowEnd;
 use super::observer::Tags;
@@ -90,6 +92,10 @@ pub(crate) struct Side {
     pub(crate) flow: usize,
     /// The flow of the message that it read last.
     inbound: Option<usize>,
+    /// The parts that it has read of a message that is not whole yet.
+    parts: Option<ReceivedMessage>,
+    /// How many messages it has read in parts.
+    pub(crate) in_parts: u32,
     /// How many messages it has sent and read.
     pub(crate) sent: u32,
     pub(crate) received: u32,
@@ -175,6 +181,8 @@ impl Side {
             phase: Phase::Opening,
             flow,
             inbound: None,
+            parts: None,
+            in_parts: 0,
             sent: 0,
             received: 0,
             blocked: None,
@@ -190,6 +198,38 @@ impl Side {
             closed: None,
             random,
         }
+    }
+
+    /// Puts a message together that is delivered in parts; gives those that are whole.
+    fn put_together(&mut self, message: ReceivedMessage) -> Result<Option<ReceivedMessage>, Violation> {
+        let begun = self.parts.take();
+        let title = |message: &ReceivedMessage| {
+            let ReceivedMessage { stream, ssn, ppid, unordered, part, .. } = message;
+            format!("{part:?} of {ppid:#x} on stream {stream}, number {ssn}, unordered {unordered}")
+        };
+        let whole = match (begun, message.part) {
+            (None, MessagePart::Whole | MessagePart::First) => message,
+            (Some(mut begun), MessagePart::Middle | MessagePart::Last) => {
+                let name = |message: &ReceivedMessage| (message.stream, message.ssn, message.ppid, message.unordered);
+                if name(&begun) != name(&message) || message.is_empty() {
+                    let what = format!("{} after {}", title(&message), title(&begun));
+                    return Err(Violation { rule: "parts are of one message", what });
+                }
+                begun.part = message.part;
+                begun.payload.extend(message.payload);
+                begun
+            }
+            (begun, _) => {
+                let what = format!("{} after {:?}", title(&message), begun.as_ref().map(title));
+                return Err(Violation { rule: "parts of a message come one after another", what });
+            }
+        };
+        if whole.part.is_followed() {
+            self.parts = Some(whole);
+            return Ok(None);
+        }
+        self.in_parts += u32::from(whole.part == MessagePart::Last);
+        Ok(Some(whole))
     }
 
     pub(crate) fn is_over(&self) -> bool {
@@ -262,6 +302,13 @@ impl World {
                 Ok(())
             }
             Event::SendFailed { context, stream, sent, .. } => self.ledger.failed(context, stream, sent),
+            Event::PartialDeliveryAborted { ppid, .. } => match side.parts.take() {
+                Some(parts) if parts.ppid == ppid => Ok(()),
+                parts => {
+                    let what = format!("of {ppid:#x}, with {:?}", parts.map(|parts| parts.ppid));
+                    Err(Violation { rule: "what is aborted has been delivered in part", what })
+                }
+            },
             Event::Closed { reason, .. } => {
                 side.closed = Some(now);
                 side.finished = true;
@@ -435,8 +482,15 @@ impl World {
             }
             let Some(message) = self.nodes[side.node].endpoint.recv(side.id) else {
                 side.readable = false;
-                return Ok(true);
+                return match &side.parts {
+                    Some(parts) if matches!(side.phase, Phase::Closed(_)) => {
+                        let what = format!("{:#x} on stream {}", parts.ppid, parts.stream);
+                        Err(Violation { rule: "what was delivered in part is delivered or aborted", what })
+                    }
+                    _ => Ok(true),
+                };
             };
+            let Some(message) = side.put_together(message)? else { continue };
             side.received += 1;
             let sides = &self.sides;
             let peer = |side: usize| sides[side].tags.map(|tags| tags.peer);

@@ -14,7 +14,7 @@ use super::world::Violation;
 
 /// Contents are windows into a pool of random bytes this long (plus the longest message).
 const POOL: usize = 1 << 20;
-const LONGEST: usize = 1 << 18;
+pub(crate) const LONGEST: usize = 1 << 20;
 /// Bits of the identifier that hold the number of the message; the others hold the flow.
 const NUMBER_BITS: u32 = 20;
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use sctp_core::{AssociationConfig, CongestionAlgorithm, EndpointConfig, StreamScheduler};
 
 use super::app::{Ending, Plan, Reading, Sizes};
+use super::ledger::LONGEST;
 use super::network::{LinkConfig, Loss};
 use super::random::Random;
 use super::world::{Conversation, Deed, Violation, World};
@@ -291,6 +292,11 @@ fn settings(random: &mut Random, profile: &AssociationConfig, mood: &Mood) -> As
     if random.chance(0.5) {
         config.receive_buffer = random.within(5000..=100_000) as usize;
         config.max_message_size = config.receive_buffer / 4 * 3;
+        // (Nothing is drawn for it, so that seeds keep their meaning.)
+        if config.receive_buffer.is_multiple_of(3) {
+            config.partial_delivery_point = Some(config.receive_buffer / 24 * (1 + config.receive_buffer % 17));
+            config.max_message_size = (config.receive_buffer * 4).min(LONGEST);
+        }
         config.send_buffer = random.within(1..=100_000) as usize;
         config.outbound_streams = random.within(1..=40) as u16;
         config.max_inbound_streams = random.within(1..=40) as u16;

@@ -7,7 +7,7 @@ use super::packet::chunk_types;
 use super::world::World;
 
 /// What must have happened in a few thousand seeds.
-const EXPECTED: [&str; 38] = [
+const EXPECTED: [&str; 40] = [
     "Accepted",
     "Closed by LocalAbort",
     "Closed by PeerAbort",
@@ -17,6 +17,8 @@ const EXPECTED: [&str; 38] = [
     "MessageReceived",
     "PathChanged",
     "PeerShutdown",
+    "PartialDeliveryAborted",
+    "message in parts",
     "SenderDry",
     "Restarted",
     "SendFailed",
@@ -73,6 +75,10 @@ impl Tally {
                 event => variant(event),
             };
             self.count(name, 1);
+        }
+        let in_parts: u32 = world.sides.iter().map(|side| side.in_parts).sum();
+        if in_parts > 0 {
+            self.count("message in parts".to_owned(), in_parts.into());
         }
         for packet in &world.packets {
             self.count(if packet.destination.is_ipv4() { "IPv4 packet" } else { "IPv6 packet" }.to_owned(), 1);

@@ -170,7 +170,14 @@ mod tests {
         let mut writer = Writer::new(Some(&path)).unwrap();
         for fragments in [vec!["a"], vec!["he", "llo"]] {
             let payload = fragments.into_iter().map(|text| Bytes::from_static(text.as_bytes())).collect();
-            let message = ReceivedMessage { stream: 0, ssn: 0, ppid: 0, unordered: false, payload };
+            let message = ReceivedMessage {
+                stream: 0,
+                ssn: 0,
+                ppid: 0,
+                unordered: false,
+                part: sctp_user::MessagePart::Whole,
+                payload,
+            };
             writer.write(&message).unwrap();
         }
         assert_eq!(fs::read(path.join("000001")).unwrap(), b"a");

@@ -21,6 +21,7 @@ fn received(length: usize) -> ReceivedMessage {
         ssn: 0,
         ppid: 0,
         unordered: false,
+        part: sctp_core::MessagePart::Whole,
         payload: [Bytes::from(vec![7; length])].into_iter().collect(),
     }
 }

@@ -186,7 +186,7 @@ mod tests {
 
     fn message(octets: &'static [u8]) -> ReceivedMessage {
         let payload = [Bytes::from_static(octets)].into_iter().collect();
-        ReceivedMessage { stream: 0, ssn: 0, ppid: 0, unordered: false, payload }
+        ReceivedMessage { stream: 0, ssn: 0, ppid: 0, unordered: false, part: sctp_user::MessagePart::Whole, payload }
     }
 
     #[test]
