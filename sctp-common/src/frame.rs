@@ -30,6 +30,7 @@ pub(crate) mod samples;
 mod tests;
 mod udp;
 
+use crate::crc32c::{self, Tables};
 use crate::verdict::{DropReason, PassReason, Verdict};
 use crate::wire::{CHUNK_HEADER_LENGTH, COMMON_HEADER_LENGTH, IPPROTO_SCTP, UDP_HEADER_LENGTH};
 
@@ -74,6 +75,36 @@ pub trait Frame {
     fn in_order(word: u64, state: u64) -> (u64, u64) {
         (word, state)
     }
+
+    /// `word ^ state`, computed when both are known, not before: [`in_order`](Self::in_order) and its sum in one.
+    #[inline(always)]
+    fn sum(word: u64, state: u64) -> u64 {
+        word ^ state
+    }
+
+    /// The `tables` of CRC32c, which the BPF machine is to keep the address of in a register.
+    #[inline(always)]
+    fn tables(tables: &'static Tables) -> &'static Tables {
+        tables
+    }
+
+    /// `value`, of which the verifier no longer knows how it was found.
+    #[inline(always)]
+    fn forget(value: u16) -> u16 {
+        value
+    }
+
+    /// [`crc32c::double_step`].
+    #[inline(always)]
+    fn add_words(tables: &Tables, state: u32, words: [u64; 2]) -> u32 {
+        crc32c::double_step(tables, state, words)
+    }
+
+    /// [`crc32c::step`].
+    #[inline(always)]
+    fn add_word(tables: &Tables, state: u32, word: u64) -> u32 {
+        crc32c::step(tables, state, word)
+    }
 }
 
 /// Bytes within a frame, to be read in words.
@@ -81,6 +112,15 @@ pub trait Words {
     /// The eight bytes from offset `AT` of these, the first of them as the least significant. Whether they are within is
     /// checked when it is compiled.
     fn word<const AT: usize>(&self) -> u64;
+
+    /// [`crc32c::double_step`] with the two words from `AT`.
+    fn add_two<const AT: usize>(&self, tables: &Tables, state: u32) -> u32;
+
+    /// [`crc32c::step`] with the word at `AT`.
+    #[inline(always)]
+    fn add<const AT: usize>(&self, tables: &Tables, state: u32) -> u32 {
+        crc32c::step(tables, state, self.word::<AT>())
+    }
 }
 
 impl<const N: usize> Words for [u8; N] {
@@ -88,6 +128,16 @@ impl<const N: usize> Words for [u8; N] {
     fn word<const AT: usize>(&self) -> u64 {
         const { assert!(AT + 8 <= N) };
         self[AT..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+    }
+
+    #[inline]
+    fn add_two<const AT: usize>(&self, tables: &Tables, state: u32) -> u32 {
+        const { assert!(AT + 16 <= N) };
+        let two = self[AT..].first_chunk().map_or([0; 2], |bytes: &[u8; 16]| {
+            let both = u128::from_le_bytes(*bytes);
+            [both as u64, (both >> 64) as u64]
+        });
+        crc32c::double_step(tables, state, two)
     }
 }
 

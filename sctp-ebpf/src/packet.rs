@@ -1,6 +1,9 @@
 //! Packet memory as a [`Frame`].
 
+mod crc;
+
 use aya_ebpf::programs::XdpContext;
+use sctp_common::crc32c::Tables;
 use sctp_common::frame::{Decoded, Frame, MAX_SCTP_LENGTH, Words};
 
 /// The linear part of a frame, which is all of it: the program takes no multi-buffer frames.
@@ -122,6 +125,31 @@ impl Frame for Packet {
     fn in_order(word: u64, state: u64) -> (u64, u64) {
         load::in_order(word, state)
     }
+
+    #[inline(always)]
+    fn sum(word: u64, state: u64) -> u64 {
+        load::xor(word, state)
+    }
+
+    #[inline(always)]
+    fn tables(tables: &'static Tables) -> &'static Tables {
+        crc::opaque(tables)
+    }
+
+    #[inline(always)]
+    fn forget(value: u16) -> u16 {
+        load::forget(value)
+    }
+
+    #[inline(always)]
+    fn add_words(tables: &Tables, state: u32, words: [u64; 2]) -> u32 {
+        crc::two_words(tables, state, words)
+    }
+
+    #[inline(always)]
+    fn add_word(tables: &Tables, state: u32, word: u64) -> u32 {
+        crc::word(tables, state, word)
+    }
 }
 
 /// The `N` bytes of packet memory from `from`, all of them within the frame.
@@ -135,6 +163,20 @@ impl<const N: usize> Words for Here<N> {
         const { assert!(AT + 8 <= N) };
         // SAFETY: the word lies within the `N` bytes, as has just been checked, and those lie within the frame.
         unsafe { load::u64_at::<AT>(self.from) }
+    }
+
+    #[inline(always)]
+    fn add_two<const AT: usize>(&self, tables: &Tables, state: u32) -> u32 {
+        const { assert!(AT + 16 <= N) };
+        // SAFETY: as above.
+        unsafe { crc::add_two::<AT>(tables, state, self.from) }
+    }
+
+    #[inline(always)]
+    fn add<const AT: usize>(&self, tables: &Tables, state: u32) -> u32 {
+        const { assert!(AT + 8 <= N) };
+        // SAFETY: as above.
+        unsafe { crc::add::<AT>(tables, state, self.from) }
     }
 }
 
@@ -175,6 +217,14 @@ mod load {
             asm!("{0} = {0}", "{1} = {1}", inout(reg) word, inout(reg) state, options(nomem, nostack, preserves_flags))
         };
         (word, state)
+    }
+
+    /// `word ^ state`, in the order of the other assembly.
+    #[inline(always)]
+    pub(super) fn xor(mut word: u64, state: u64) -> u64 {
+        // SAFETY: works on registers.
+        unsafe { asm!("{} ^= {}", inout(reg) word, in(reg) state, options(nomem, nostack, preserves_flags)) };
+        word
     }
 
     /// Reads the eight bytes from `from + AT`.
@@ -259,6 +309,12 @@ mod load {
     #[inline(always)]
     pub(super) fn in_order(word: u64, state: u64) -> (u64, u64) {
         (word, state)
+    }
+
+    /// `word ^ state`.
+    #[inline(always)]
+    pub(super) fn xor(word: u64, state: u64) -> u64 {
+        word ^ state
     }
 
     /// Reads the eight bytes from `from + AT`.

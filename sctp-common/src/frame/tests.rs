@@ -39,7 +39,7 @@ fn all_fields_over_ipv4() {
     assert_eq!((decoded.source_port, decoded.destination_port), (5001, 38412));
     assert_eq!(decoded.verification_tag, 0x1234_5678);
     assert_eq!(decoded.first_chunk(), Some(ChunkHead { kind: 0, flags: 3, length: 20 }));
-    assert_eq!(crate::crc32c::packet_checksum(samples::ipv4().as_slice(), 34, 32), Some(decoded.checksum));
+    assert_eq!(crc32c::packet_checksum(samples::ipv4().as_slice(), 34, 32), Some(decoded.checksum));
 }
 
 #[test]
