@@ -18,9 +18,8 @@ impl Endpoint {
         //= that sent the message to which ICMP is responding."
         //= RFC 9260 §10: "If the association cannot be found, an implementation SHOULD ignore the ICMP message."
         let Some((local_port, peer_port, _)) = icmp::ports_and_tag(quoted) else { return IcmpHandled::NotOurs };
-        let own = &self.config.addresses;
         let found = self.table.find_peer(destination, peer_port, local_port);
-        let Some(slot) = found.filter(|_| own.is_empty() || own.contains(&source)) else {
+        let Some(slot) = found.filter(|_| self.is_ours(source)) else {
             return IcmpHandled::NoAssociation;
         };
         let Some(association) = self.table.get(self.table.id_of(slot)) else { return IcmpHandled::NoAssociation };

@@ -552,12 +552,11 @@ impl Endpoint {
 
     /// The addresses that an association uses: those asked for, or all.
     fn check_local(&self, asked: Vec<IpAddr>, peers: &[IpAddr]) -> Result<Vec<IpAddr>, ConnectError> {
-        let own = &self.config.addresses;
         let addresses: Vec<IpAddr> = match asked.is_empty() {
-            true => own.clone(),
+            true => self.config.addresses.clone(),
             false => asked.iter().map(IpAddr::to_canonical).collect(),
         };
-        if let Some(foreign) = addresses.iter().find(|address| !own.is_empty() && !own.contains(address)) {
+        if let Some(foreign) = addresses.iter().find(|address| !self.is_ours(**address)) {
             return Err(ConnectError::NotOurAddress(*foreign));
         }
         let same_family = |peer: &IpAddr| addresses.iter().any(|own| own.is_ipv4() == peer.is_ipv4());

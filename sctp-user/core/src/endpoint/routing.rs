@@ -73,7 +73,7 @@ impl Endpoint {
     }
 
     /// Whether we have the address. Without a list of ours, every one that packets come to is taken for ours.
-    fn is_ours(&self, address: IpAddr) -> bool {
+    pub(super) fn is_ours(&self, address: IpAddr) -> bool {
         self.config.addresses.is_empty() || self.config.addresses.contains(&address)
     }
 
