@@ -50,6 +50,9 @@ fn nonsense_is_named() {
         (AssociationConfig { max_inbound_streams: 0, ..rfc() }, "max_inbound_streams"),
         (AssociationConfig { receive_buffer: 1499, ..rfc() }, "receive_buffer"),
         (AssociationConfig { max_outstanding: 65_536, ..rfc() }, "max_outstanding"),
+        (AssociationConfig { partial_delivery_point: Some(0), ..rfc() }, "partial_delivery_point"),
+        (AssociationConfig { partial_delivery_point: Some(rfc().receive_buffer), ..rfc() }, "partial_delivery_point"),
+        (AssociationConfig { max_message_size: rfc().receive_buffer, ..rfc() }, "max_message_size"),
     ] {
         assert_eq!(config.validate().unwrap_err().setting, setting);
     }

@@ -273,6 +273,27 @@ fn a_shutdown_does_not_take_for_ever() {
     world.finish();
 }
 
+//= test RFC 9260 §9.2: "If the T5-shutdown-guard timer is used, it SHOULD be set to the RECOMMENDED value of 5 times
+//= 'RTO.Max'."
+#[test]
+fn the_guard_is_five_times_the_largest_rto() {
+    let config = AssociationConfig {
+        rto_max: SECOND * 2,
+        association_max_retransmits: 1000,
+        path_max_retransmits: 1000,
+        ..AssociationConfig::rfc()
+    };
+    let mut world = established("shutdown_guard_rfc", &config);
+    let start = world.now;
+    isolate(&mut world);
+    world.shutdown(0);
+    world.run_for(SECOND * 60);
+    assert_eq!(world.sides[0].reason(), Some(&CloseReason::ShutdownTimeout));
+    assert_at(world.sides[0].closed.unwrap(), start + SECOND * 10, "the guard");
+    world.harsh = true;
+    world.finish();
+}
+
 /// A peer that is asked to shut down, and still has a lot to send, is waited for.
 #[test]
 fn the_peer_may_finish_what_it_has_begun() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use sctp_core::serial::Tsn;
 use sctp_core::wire::{
-    Abort, Cause, CauseCode, CauseList, Chunk, CookieEcho, DataFlags, Emit, Heartbeat, Init, InitAck, Parameter,
+    Abort, Cause, CauseCode, CauseList, Chunk, CookieEcho, DataFlags, Emit, Heartbeat, Init, InitAck, Parameter, Sack,
     Shutdown, ShutdownComplete,
 };
 use sctp_core::{AssociationConfig, AssociationState, CloseReason, Handled, PathState};
@@ -303,6 +303,8 @@ fn restart_with_more_addresses_is_refused() {
 //= test RFC 9260 §5.2.2: "the endpoint MUST take no further actions, i.e., the existing association, including its
 //= current state, and the corresponding TCB MUST NOT be changed"
 //= test RFC 9260 §5.3.1: "A new Verification Tag value MUST be used each time"
+//= test RFC 9260 §5.2.2: "Other parameters for the endpoint SHOULD be copied from the existing parameters of the
+//= association (e.g., number of outbound streams) into the INIT ACK chunk and cookie."
 #[test]
 fn restart_changes_both_tags() {
     let mut forger = Forger::established("restart_changes_both_tags");
@@ -311,6 +313,13 @@ fn restart_changes_both_tags() {
     assert_eq!(answers[0].tag, 99);
     let (new, cookie) = (ack.0.initiate_tag, ack.state_cookie().unwrap().unwrap().to_vec());
     assert_ne!(new, forger.tag);
+    // The rest is what the association has.
+    let config = AssociationConfig::default();
+    let window = config.receive_buffer as u32;
+    assert_eq!(
+        (ack.0.outbound_streams, ack.0.inbound_streams, ack.0.a_rwnd),
+        (forger.association().outbound_streams(), config.max_inbound_streams, window)
+    );
     // The INIT alone changes nothing.
     let chunk = data_chunk(PEER_TSN, 0, 0, DataFlags::UNFRAGMENTED, b"x");
     assert_eq!(forger.say(&[&chunk]).len(), 1);
@@ -394,6 +403,8 @@ fn an_init_while_shutting_down_is_answered_with_shutdown_ack() {
 //= test RFC 9260 §8.5.1: "Only where no TCB exists SHOULD the sender use the Verification Tag from the SHUTDOWN ACK
 //= chunk and MUST set the T bit."
 //= test RFC 9260 §8.5.1: "the endpoint MUST follow the procedure described in Section 8.4"
+//= test RFC 9260 §6: "A SACK chunk in the CLOSED state is out of the blue and SHOULD be processed according to the rules in
+//= Section 8.4."
 #[test]
 fn out_of_the_blue_packets_are_answered_with_their_own_tag() {
     let mut forger = Forger::new("out_of_the_blue_packets_are_answered_with_their_own_tag");
@@ -403,6 +414,13 @@ fn out_of_the_blue_packets_are_answered_with_their_own_tag() {
     let answers = forger.send(0x1234, &[&Chunk::ShutdownAck]);
     assert_eq!(answers[0].tag, 0x1234);
     assert!(matches!(answers[0].only(), Chunk::ShutdownComplete(complete) if complete.tag_reflected));
+    let sack = Sack {
+        cumulative_tsn_ack: Tsn(1),
+        a_rwnd: 5000,
+        gap_ack_blocks: core::iter::empty(),
+        duplicate_tsns: core::iter::empty(),
+    };
+    assert_eq!(forger.send(0x1234, &[&sack])[0].abort(), (vec![], true));
     forger.dropped(0x1234, &[&Abort { tag_reflected: false, causes: CauseList::EMPTY }], "out_of_the_blue");
     forger.dropped(0x1234, &[&Chunk::CookieAck], "out_of_the_blue");
     let multicast = Forged { source: [224, 0, 0, 1].into(), ..forger.packet(0x1234, &[&chunk]) };

@@ -202,3 +202,70 @@ fn heartbeats_are_jittered_both_ways() {
     assert!(periods.len() > 120);
     world.finish();
 }
+
+/// A fast retransmission goes where the chunk went before, though another path is as good.
+//= test RFC 9260 §6.4: "an endpoint SHOULD send fast retransmissions to the same destination transport address to which
+//= the original data was sent"
+#[test]
+fn fast_retransmissions_keep_their_path() {
+    let mut world = multi_homed("fast_same_path", 2, Plan::manual(), Plan::manual());
+    establish(&mut world);
+    for _ in 0..20 {
+        world.send(0, 0, 1400);
+        world.run_for(ROUND_TRIP * 2);
+    }
+    let start = world.now;
+    lose(&mut world, CLIENT, ChunkType::DATA, 1);
+    for _ in 0..6 {
+        world.send(0, 0, 1400);
+    }
+    world.run_for(SECOND);
+    let association = world.nodes[CLIENT].endpoint.association(world.sides[0].id).unwrap();
+    assert_eq!((association.stats().fast_retransmits, association.stats().t3_timeouts), (1, 0));
+    let sent = world.packets.iter().filter(|packet| packet.at >= start && has(&packet.bytes, ChunkType::DATA));
+    let destinations: Vec<_> = sent.map(|packet| packet.destination).collect();
+    assert_eq!(destinations, [address(SERVER, 0); 7]);
+    world.finish();
+}
+
+/// HEARTBEATs alone find out that a path fails and that it works again, and measure it. Each HEARTBEAT ACK sets the counters to zero, that
+/// of the association, too: it outlives any number of outages of which each is short.
+//= test RFC 9260 §8.1: "When a HEARTBEAT ACK chunk is received from the peer endpoint, the counter SHOULD also be reset."
+//= test RFC 9260 §8.3: "The receiver of the HEARTBEAT ACK chunk SHOULD also clear the association overall error count"
+//= test RFC 9260 §8.3: "the sender of the HEARTBEAT chunk SHOULD clear the error counter of the destination transport
+//= address to which the HEARTBEAT chunk was sent and mark the destination transport address as active"
+//= test RFC 9260 §8.3: "The receiver of the HEARTBEAT ACK chunk SHOULD also perform an RTT measurement for that destination
+//= transport address"
+//= test RFC 9260 §8.3: "Only one heartbeat SHOULD be sent each time the heartbeat timer expires"
+#[test]
+fn an_answered_heartbeat_makes_up_for_those_that_were_not() {
+    let config = AssociationConfig {
+        heartbeat_interval: Some(SECOND),
+        rto_max: SECOND,
+        path_max_retransmits: 1,
+        association_max_retransmits: 3,
+        path_mtu_discovery: false,
+        ..AssociationConfig::rfc()
+    };
+    let plan = Plan::with_config(config);
+    let mut world = pair("heartbeats_alone", plan.clone(), plan);
+    establish(&mut world);
+    for _ in 0..5 {
+        let start = world.now;
+        cut(&mut world, 0, start, start + SECOND * 6);
+        world.run_for(SECOND * 6);
+        let failed = path(&world, 0, 0);
+        assert!(failed.error_count >= 2 && failed.state == PathState::Inactive, "{failed:?}");
+        world.run_for(SECOND * 4);
+        assert_eq!((path(&world, 0, 0).error_count, path(&world, 0, 0).state), (0, PathState::Active));
+    }
+    let before = path(&world, 0, 0).srtt;
+    for (source, destination) in [(CLIENT, SERVER), (SERVER, CLIENT)] {
+        world.network.config(address(source, 0), address(destination, 0)).delay = DELAY * 10;
+    }
+    world.run_for(SECOND * 5);
+    assert!(path(&world, 0, 0).srtt > before);
+    let sent = times(&world, CLIENT, ChunkType::HEARTBEAT);
+    assert!(sent.windows(2).all(|pair| pair[1] > pair[0]), "one at a time");
+    world.finish();
+}

@@ -92,6 +92,28 @@ fn tags_and_initial_tsns_are_random() {
     forger.finish();
 }
 
+//= test RFC 9260 §3.3.2: "the Initial TSN SHOULD be set to a random value in that range"
+#[test]
+fn initial_tsns_of_inits_are_random() {
+    let mut endpoint = sctp_core::Endpoint::new(sctp_core::EndpointConfig::default(), [7; 32]);
+    let (mut tsns, mut buffer) = (BTreeSet::new(), [0; 1480]);
+    let now = sctp_core::time::Instant::from_millis(1);
+    for _ in 0..200 {
+        endpoint.connect(now, sctp_core::Connect::new(address(SERVER, 0), SERVER_PORT)).unwrap();
+        let len = endpoint.poll_transmit(now, &mut buffer).expect("an INIT").len;
+        let packet = Packet::parse(&buffer[..len]).unwrap();
+        let Chunk::Init(init) = Chunk::parse(packet.chunks().next().unwrap().unwrap()).unwrap() else {
+            panic!("{packet}")
+        };
+        tsns.insert(init.initial_tsn.get());
+    }
+    assert_eq!(tsns.len(), 200, "none twice");
+    for bit in 0..32 {
+        let set = tsns.iter().filter(|number| *number >> bit & 1 == 1).count();
+        assert!((50..150).contains(&set), "bit {bit} is set in {set} of 200");
+    }
+}
+
 /// Types of the parameters of an INIT or INIT ACK that are there, without the addresses, which may be many.
 fn parameter_types(init: &Init<'_>) -> Vec<String> {
     let parameters = init.parameters.iter().map(Result::unwrap);
@@ -493,6 +515,37 @@ fn round_trips_are_measured_but_not_by_what_was_sent_again() {
         assert!(srtt(&world) > last);
         last = srtt(&world);
     }
+    world.finish();
+}
+
+/// The packets of one round trip are one sample.
+//= test RFC 9260 §6.3.1: "new RTT measurements SHOULD be made no more than once per round trip for a given destination
+//= transport address"
+#[test]
+fn a_round_trip_is_measured_once() {
+    let config = AssociationConfig { heartbeat_interval: None, ..AssociationConfig::rfc() };
+    let mut world = established("one_sample", &config);
+    let srtt = |world: &World| {
+        let association = world.nodes[CLIENT].endpoint.association(world.sides[0].id).expect("it lives");
+        association.primary_path().srtt.expect("it has been measured")
+    };
+    for _ in 0..10 {
+        world.send(0, 0, 1400);
+        world.send(0, 0, 1400);
+        world.run_for(SECOND);
+    }
+    let before = srtt(&world);
+    for (source, destination) in [(CLIENT, SERVER), (SERVER, CLIENT)] {
+        world.network.config(address(source, 0), address(destination, 0)).delay = DELAY * 10;
+    }
+    // As many as the smallest window lets go at once.
+    for _ in 0..3 {
+        world.send(0, 0, 1400);
+    }
+    world.run_for(SECOND);
+    // RTO.Alpha is 1/8 (§16); the SACK for the first packet alone may wait for the second.
+    let sample = before * 7 / 8 + DELAY * 20 / 8;
+    assert!(srtt(&world) >= sample - TICK / 10 && srtt(&world) <= sample + TICK, "{:?}", srtt(&world));
     world.finish();
 }
 

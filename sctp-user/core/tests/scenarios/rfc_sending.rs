@@ -213,6 +213,7 @@ fn path(world: &World, index: u8) -> PathInfo {
 //= test RFC 9260 §7.2: "an SCTP sender MUST keep a set of the control variables cwnd, ssthresh, and partial_bytes_acked
 //= for EACH destination address"
 //= test RFC 9260 §7.3: "An endpoint MUST maintain separate PMTU estimates for each destination address of its peer."
+//= test RFC 9260 §7.3: "An endpoint SHOULD apply these techniques and SHOULD do so on a per-destination-address basis."
 //= test RFC 9260 §7.2.1: "The initial value of ssthresh SHOULD be arbitrarily high"
 //= test RFC 9260 §7.2.1: "then it SHOULD update its cwnd (or cwnds) apportioned to the destination addresses to which it
 //= transmitted the acknowledged data"
@@ -268,4 +269,90 @@ fn the_window_grows_before_it_is_halved() {
     assert_eq!(after.ssthresh, (before.cwnd + 2 * size(MESSAGE)) / 2);
     assert_eq!(after.cwnd, after.ssthresh);
     ends_badly(forger);
+}
+
+/// One SACK lets go what fills a large window: no more than Max.Burst packets follow it at once, and the window is none the smaller.
+//= test RFC 9260 §6.1: "the protocol parameter 'Max.Burst' SHOULD be used to limit the number of packets sent"
+//= test RFC 9260 §6.1: "cwnd SHOULD NOT be changed permanently"
+#[test]
+fn one_event_sends_a_burst_at_most() {
+    let mut forger = Forger::established("max_burst");
+    let mut acknowledged = 0;
+    for _ in 0..10 {
+        for _ in 0..40 {
+            forger.world.send(0, 0, 1400);
+        }
+        acknowledged = forger.association().stats().data_chunks_sent as u32;
+        acknowledge(&mut forger, acknowledged, 1 << 20, &[]);
+    }
+    for _ in 0..40 {
+        forger.world.send(0, 0, 1400);
+    }
+    let sent = data_sent(&forger).len() as u32;
+    let before = forger.association().primary_path();
+    assert!(sent - acknowledged > 20 && forger.association().send_buffer_used() > 40 * 1400, "{before:?}");
+    acknowledge(&mut forger, sent, 1 << 20, &[]);
+    let burst = AssociationConfig::default().max_burst as usize;
+    assert_eq!(data_sent(&forger).len() - sent as usize, burst);
+    let after = forger.association().primary_path();
+    assert!(after.cwnd >= before.cwnd && after.flight < after.cwnd, "{after:?}");
+    ends_badly(forger);
+}
+
+/// Two chunks of a window are reported missing one after the other: both are sent again, the window shrinks once.
+//= test RFC 9260 §7.2.4: "While in Fast Recovery, the ssthresh and cwnd SHOULD NOT change for any destinations due to a
+//= subsequent Fast Recovery event (i.e., one SHOULD NOT reduce the cwnd further due to a subsequent Fast Retransmit)."
+#[test]
+fn fast_recovery_shrinks_the_window_once() {
+    let mut forger = Forger::established("fast_recovery_once");
+    let mut acknowledged = 0;
+    for _ in 0..10 {
+        for _ in 0..40 {
+            forger.world.send(0, 0, 1400);
+        }
+        acknowledged = forger.association().stats().data_chunks_sent as u32;
+        acknowledge(&mut forger, acknowledged, 1 << 20, &[]);
+    }
+    let before = forger.association().primary_path();
+    // The first and the third are missing.
+    for last in [4, 5, 6] {
+        acknowledge(&mut forger, acknowledged, 1 << 20, &[(2, 2), (4, last)]);
+    }
+    let first = forger.association().primary_path();
+    assert!(first.cwnd < before.cwnd && first.ssthresh < before.ssthresh, "{first:?}");
+    assert_eq!(forger.association().stats().fast_retransmits, 1);
+    let outstanding = (data_sent(&forger).len() as u32 - acknowledged) as u16;
+    for last in 7..outstanding {
+        acknowledge(&mut forger, acknowledged, 1 << 20, &[(2, 2), (4, last)]);
+    }
+    let after = forger.association().primary_path();
+    assert_eq!((after.cwnd, after.ssthresh), (first.cwnd, first.ssthresh));
+    assert_eq!(forger.association().stats().fast_retransmits, 2);
+    ends_badly(forger);
+}
+
+/// The primary path takes larger packets than the other: DATA fits both, for it may have to go by either.
+//= test RFC 9260 §6.9: "If its peer is multi-homed, the endpoint SHOULD choose a DATA chunk size smaller than or equal to
+//= the AMDCS."
+//= test RFC 9260 §7.3: "The sender SHOULD track an AMDCS that will be the smallest PMDCS discovered for all of the peer's
+//= destination addresses."
+#[test]
+fn chunks_fit_every_path() {
+    let mut world = multi_homed("chunks_fit", 2, Plan::manual(), Plan::manual());
+    establish(&mut world);
+    world.run_for(SECOND * 5);
+    for mtu in [1300, 1400, 600] {
+        let (now, id) = (world.now, world.sides[0].id);
+        world.nodes[CLIENT].endpoint.set_path_mtu(now, id, address(SERVER, 1), mtu).unwrap();
+        world.send(0, 0, 20_000);
+        world.run_for(SECOND);
+        let sent = world.packets.iter().filter(|packet| packet.from == Some(CLIENT) && packet.at >= now);
+        let lengths = sent.flat_map(|packet| {
+            let chunks = Packet::parse(&packet.bytes).unwrap().chunks();
+            let data = chunks.map(Result::unwrap).filter(|chunk| chunk.chunk_type == ChunkType::DATA);
+            data.map(|chunk| chunk.bytes.len()).collect::<Vec<_>>()
+        });
+        assert_eq!(lengths.max(), Some((usize::from(mtu) - 20 - 12) & !3), "AMDCS with a PMTU of {mtu}");
+    }
+    world.finish();
 }

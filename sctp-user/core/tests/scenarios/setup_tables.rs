@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use sctp_core::serial::Tsn;
 use sctp_core::wire::{
-    Cause, CauseCode, Chunk, CookieEcho, DataFlags, Init, InitAck, Parameter, Sack, Shutdown, ShutdownComplete,
-    SupportedAddressTypes,
+    Cause, CauseCode, Chunk, CookieEcho, DataFlags, ErrorChunk, Init, InitAck, Parameter, Sack, Shutdown,
+    ShutdownComplete, SupportedAddressTypes,
 };
 use sctp_core::{AssociationConfig, AssociationState, CloseReason};
 
@@ -94,6 +94,7 @@ fn init_in_cookie_wait_is_answered_with_the_tag_that_was_sent() {
 //= test RFC 9260 §5.2.1: "An ABORT chunk SHOULD be sent in a response"
 //= test RFC 9260 §5.2.1: "Upon receipt of an INIT chunk in the COOKIE-ECHOED state, an endpoint MUST respond with an
 //= INIT ACK chunk using the same parameters"
+//= test RFC 9260 §5.2.1: "The error SHOULD list the addresses that were added to the restarting association."
 #[test]
 fn init_in_cookie_echoed_is_answered_unless_it_adds_addresses() {
     let mut forger = echoing("init_in_cookie_echoed");
@@ -103,6 +104,9 @@ fn init_in_cookie_echoed_is_answered_unless_it_adds_addresses() {
     let more = [Parameter::from_address(address(SERVER, 1))];
     let answers = forger.send(0, &[&another_init(&more)]);
     assert_eq!((answers[0].tag, answers[0].abort()), (NEW_TAG, (vec![CauseCode::RESTART_WITH_NEW_ADDRESSES], false)));
+    let Chunk::Abort(abort) = answers[0].only() else { panic!("no ABORT") };
+    let Some(Ok(Cause::RestartWithNewAddresses(listed))) = abort.causes.iter().next() else { panic!("{abort}") };
+    assert_eq!(listed.iter().map(Result::unwrap).collect::<Vec<_>>(), more);
     assert_eq!(forger.state(), AssociationState::CookieEchoed);
     forger.finish();
 }
@@ -218,6 +222,24 @@ fn row_m_m_establishes_what_was_echoing() {
     forger.finish();
 }
 
+/// Two cookies for one INIT that came twice: the first association stands, the other cookie is late (C).
+//= test RFC 9260 §5.2.4: "The cookie SHOULD be silently discarded."
+//= test RFC 9260 §5.2.4: "The endpoint SHOULD NOT change states and SHOULD leave any timers running."
+#[test]
+fn row_x_m_0_0_is_late() {
+    let mut forger = Forger::new("late_cookie");
+    let (late_tag, late) = forger.cookie(&[]);
+    let (tag, cookie) = forger.cookie(&[]);
+    forger.tag = tag;
+    forger.say(&[&CookieEcho { cookie: &cookie }]);
+    let timeout = forger.endpoint().poll_timeout();
+    assert!(forger.send(late_tag, &[&CookieEcho { cookie: &late }]).is_empty());
+    assert_eq!((forger.associations(), forger.association().local_tag()), (1, tag));
+    assert_eq!((forger.state(), forger.association().peer_tag()), (AssociationState::Established, PEER_TAG));
+    assert!(timeout.is_some() && forger.endpoint().poll_timeout() == timeout, "its timers run on");
+    forger.finish();
+}
+
 //= test RFC 9260 §5.2.4: "For any case not shown in Table 12, the cookie SHOULD be silently discarded."
 #[test]
 fn cookies_that_are_in_no_row_are_discarded_silently() {
@@ -266,6 +288,28 @@ fn an_init_ack_or_cookie_ack_that_nobody_waits_for_is_discarded() {
     let mut forger = echoing("init_ack_in_cookie_echoed");
     assert!(forger.say(&[&InitAck(another_init(&ack))]).is_empty());
     assert_eq!((forger.state(), forger.association().peer_tag()), (AssociationState::CookieEchoed, PEER_TAG));
+    forger.finish();
+}
+
+//= test RFC 9260 §5.2.6: "an endpoint SHOULD first examine if an association is in the process of being set up, i.e., the
+//= association is in the COOKIE-ECHOED state"
+//= test RFC 9260 §5.2.6: "In all cases, if the association is not in the COOKIE-ECHOED state, the ERROR chunk SHOULD be
+//= silently discarded."
+#[test]
+fn a_stale_cookie_error_counts_in_cookie_echoed_only() {
+    let causes = [Cause::StaleCookie { staleness: 1000 }];
+    let error = ErrorChunk { causes: causes[..].into() };
+    for state in BEFORE_SHUTDOWN_ACK.into_iter().chain([AssociationState::ShutdownAckSent]) {
+        let mut forger = in_state(state);
+        let told = forger.world.sides[0].events.len();
+        assert!(forger.say(&[&error]).is_empty(), "{state:?}");
+        assert_eq!((forger.state(), forger.association().peer_tag()), (state, PEER_TAG));
+        assert_eq!(forger.world.sides[0].events.len(), told, "{state:?}");
+        forger.world.harsh = true;
+        forger.finish();
+    }
+    let mut forger = echoing("stale_in_cookie_echoed");
+    assert!(matches!(forger.say(&[&error])[0].only(), Chunk::Init(_)), "it begins anew");
     forger.finish();
 }
 

@@ -217,7 +217,9 @@ impl Observer {
         }
     }
 
-    /// The endpoint's clock was set back: what is due by it comes so much later.
+    /// The endpoint's clock was set back: what is due by it comes so much later. That is right: all that an endpoint knows of time is what
+    /// it is told, and 200 ms by its own clock is all that can be asked of it. (What could be done against it, a clock of its own that
+    /// never goes back, would stand still meanwhile and be as late.)
     pub(crate) fn set_back(&mut self, tags: Tags, by: Duration) {
         if let Some(direction) = self.directions.get_mut(&(tags.local, tags.peer)) {
             direction.due = direction.due.map(|due| due + by);
@@ -314,6 +316,8 @@ impl Direction {
         // RFC 9260 §6.1 A: new data fits the window, or is the probe of a window that is closed.
         //= test RFC 9260 §6.1: "the data sender MUST NOT transmit new data to any destination transport address if its
         //= peer's rwnd indicates that the peer has no buffer space"
+        //= test RFC 9260 §6.2.1: "An endpoint SHOULD use the following rules to calculate the rwnd, using the a_rwnd value,
+        //= the Cumulative TSN Ack, and Gap Ack Blocks in a received SACK chunk."
         if self.outstanding > 0 && self.outstanding + u64::from(length) > self.a_rwnd {
             let (outstanding, a_rwnd) = (self.outstanding, self.a_rwnd);
             let what = format!("TSN {tsn} of {length} bytes with {outstanding} outstanding and a_rwnd {a_rwnd}");
