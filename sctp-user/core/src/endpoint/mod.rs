@@ -61,8 +61,9 @@ const TURN: u32 = 32;
 /// }
 /// ```
 ///
-/// Time must not go backwards by much: a deadline that was reached once stays reached. The same seed, calls and times give the same
-/// packets and events.
+/// Time is to come from a clock that is never set back, as a monotonic one is. Should it be, nothing breaks and nothing is lost: what has
+/// expired stays expired, differences are zero at least, and what is due comes later by as much as the clock was set back. The same seed,
+/// calls and times give the same packets and events.
 ///
 /// # What it costs
 ///
