@@ -160,8 +160,10 @@ impl Association {
 
     /// What a SACK means while the peer's window is closed (§6.1 A).
     fn update_window_probe(&mut self, outcome: Acknowledged) {
-        match self.sender.probe {
-            WindowProbe::None => {}
+        let closed_over = self.sender.a_rwnd == 0 && !self.sender.outstanding.is_empty();
+        match &mut self.sender.probe {
+            WindowProbe::None if !closed_over => {}
+            WindowProbe::None => self.sender.probe = WindowProbe::Closed { answered: true, count: 0 },
             WindowProbe::Waiting | WindowProbe::Due => {
                 if !self.window_is_closed() {
                     self.sender.probe = WindowProbe::None;
@@ -177,7 +179,14 @@ impl Association {
                 // The peer took it.
                 self.sender.probe = WindowProbe::None;
             }
-            WindowProbe::Sent { .. } if self.sender.a_rwnd > 0 => {
+            WindowProbe::Closed { .. } if outcome.newly || self.sender.outstanding.is_empty() => {
+                // The peer took some of it. Perhaps there is no space for the rest.
+                let again = WindowProbe::Closed { answered: true, count: 0 };
+                self.sender.probe = if closed_over { again } else { WindowProbe::None };
+            }
+            // Nothing has timed out yet: it may be on its way.
+            WindowProbe::Closed { count: 0, .. } if self.sender.a_rwnd > 0 => self.sender.probe = WindowProbe::None,
+            WindowProbe::Sent { .. } | WindowProbe::Closed { .. } if self.sender.a_rwnd > 0 => {
                 // It did not, having no space; now there is some. No need to wait for the timer, which may have backed off for long.
                 self.sender.probe = WindowProbe::None;
                 self.sender.outstanding.time_out_all();
@@ -186,8 +195,8 @@ impl Association {
                     path.rtt.forgive(&self.config);
                 }
             }
-            WindowProbe::Sent { count, .. } => {
-                self.sender.probe = WindowProbe::Sent { answered: true, count };
+            WindowProbe::Sent { answered, .. } | WindowProbe::Closed { answered, .. } => {
+                *answered = true;
                 // The peer is there; it only has no space. By which path it can be reached, the SACK does not tell.
                 self.error_count = 0;
             }

@@ -94,7 +94,9 @@ impl Association {
     pub(super) fn t3_interval(&self, path: usize) -> core::time::Duration {
         let rto = self.paths[path].rtt.rto();
         match self.sender.probe {
-            WindowProbe::Sent { count, .. } => rto.saturating_mul(1 << count.min(16)).min(self.config.rto_max.max(rto)),
+            WindowProbe::Sent { count, .. } | WindowProbe::Closed { count, .. } => {
+                rto.saturating_mul(1 << count.min(16)).min(self.config.rto_max.max(rto))
+            }
             _ => rto,
         }
     }

@@ -45,6 +45,13 @@ pub(crate) enum WindowProbe {
         /// How many probes have been answered, but not taken: the interval doubles with each.
         count: u32,
     },
+    /// The window has closed over what is outstanding, which the peer may drop (§6.2): what is sent again is the probe.
+    Closed {
+        /// A SACK has come since T3-rtx expired last.
+        answered: bool,
+        /// How many times that was sent again without more of it being taken: the interval doubles with each.
+        count: u32,
+    },
 }
 
 impl Sender {

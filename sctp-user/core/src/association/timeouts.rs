@@ -123,14 +123,19 @@ impl Association {
         match &mut self.sender.probe {
             //= RFC 9260 §6.1: "the unacknowledged window probes SHOULD NOT increment the error counter for the
             //= association or any destination transport address"
-            WindowProbe::Sent { answered: answered @ true, count } => {
+            // "Zero window probing does not affect the calculation of cwnd."
+            WindowProbe::Sent { answered: answered @ true, count }
+            | WindowProbe::Closed { answered: answered @ true, count } => {
                 *answered = false;
-                *count += 1;
+                *count = count.saturating_add(1);
                 is_error = false;
             }
-            // "Zero window probing does not affect the calculation of cwnd."
             WindowProbe::Sent { .. } => path.rtt.back_off(&self.config),
-            _ => {
+            probe => {
+                if matches!(probe, WindowProbe::Closed { .. }) {
+                    // What was sent into a closed window, and is not answered any more, is lost like any other DATA.
+                    *probe = WindowProbe::None;
+                }
                 path.rtt.back_off(&self.config);
                 path.controller.on_timeout();
             }

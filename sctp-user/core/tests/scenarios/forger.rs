@@ -120,7 +120,12 @@ impl Forger {
 
     /// With an association established.
     pub(crate) fn established(name: &str) -> Self {
-        let mut forger = Self::new(name);
+        Self::established_with(name, AssociationConfig::default())
+    }
+
+    /// The same, with settings of the server's association.
+    pub(crate) fn established_with(name: &str, config: AssociationConfig) -> Self {
+        let mut forger = Self::with_config(name, config);
         let (tag, cookie) = forger.cookie(&[]);
         forger.tag = tag;
         let answers = forger.send(tag, &[&CookieEcho { cookie: &cookie }]);

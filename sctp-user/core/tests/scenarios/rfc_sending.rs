@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sctp_core::time::Instant;
 use sctp_core::wire::{Chunk, ChunkType, CookieEcho, DataFlags, GapAckBlock, Packet, Sack, Shutdown};
-use sctp_core::{AssociationConfig, AssociationState, PathInfo};
+use sctp_core::{AssociationConfig, AssociationState, CloseReason, PathInfo};
 
 use crate::forger::{Answer, Forger, PEER_TSN, data_chunk};
 use crate::sim::app::{Plan, Reading};
@@ -86,6 +86,47 @@ fn a_closed_window_is_probed_when_nothing_is_in_flight() {
     acknowledge(&mut forger, 5, 100_000, &[]);
     assert_eq!(forger.association().outstanding_chunks(), 0);
     assert_eq!(forger.association().primary_path().error_count, 0);
+    ends_badly(forger);
+}
+
+/// The window closes over DATA that is on its way, and the peer drops it, as the Linux kernel does: to send it again is what probes the
+/// window. For as long as that is answered the association lives, and not a timer longer.
+//= test RFC 9260 §6.1: "If the sender continues to receive SACK chunks from the peer while doing zero window probing, the
+//= unacknowledged window probes SHOULD NOT increment the error counter for the association or any destination transport
+//= address."
+#[test]
+fn what_is_outstanding_probes_a_window_that_has_closed_over_it() {
+    // The forger does not answer HEARTBEATs.
+    let config = AssociationConfig { heartbeat_interval: None, ..AssociationConfig::default() };
+    let mut forger = Forger::established_with("closed_over", config);
+    for _ in 0..4 {
+        forger.world.send(0, 0, 1000);
+    }
+    acknowledge(&mut forger, 2, 0, &[]);
+    let cwnd = forger.association().primary_path().cwnd;
+    let repeated = |forger: &mut Forger| {
+        let before = data_sent(forger).len();
+        let deadline = forger.world.now + SECOND * 100;
+        while data_sent(forger).len() == before {
+            assert!(forger.world.now < deadline, "nothing is sent again");
+            forger.world.run_for(SECOND / 10);
+        }
+    };
+    // Far more often than Association.Max.Retrans.
+    for _ in 0..30 {
+        repeated(&mut forger);
+        acknowledge(&mut forger, 2, 0, &[]);
+        let path = forger.association().primary_path();
+        assert_eq!((path.error_count, path.cwnd), (0, cwnd));
+    }
+    // There is room: no need to wait for the timer.
+    acknowledge(&mut forger, 2, 100_000, &[]);
+    let (at, tsns) = data_sent(&forger).pop().unwrap();
+    assert_eq!((at, &tsns[..]), (forger.world.now, &[2][..]));
+    // And closed again, before that has come; then no word any more.
+    acknowledge(&mut forger, 2, 0, &[]);
+    forger.world.run_for(SECOND * 3600);
+    assert_eq!(forger.close_reason(), Some(&CloseReason::Unreachable));
     ends_badly(forger);
 }
 
