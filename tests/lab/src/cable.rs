@@ -29,6 +29,8 @@ pub struct Faults {
     pub duplication: f64,
     /// Share of frames that come [`Self::LATE`] later than they should, so that others overtake them.
     pub reordering: f64,
+    /// Share of the IP packets of senders capable of ECN that a congested router has marked (RFC 3168 §5).
+    pub marking: f64,
     /// How long a frame takes.
     pub delay: Duration,
     /// Octets of the longest IP packet that is carried; longer ones are lost without a word. `None`: any.
@@ -244,6 +246,8 @@ impl Direction {
             self.shared.lost.fetch_add(1, Ordering::Relaxed);
             return;
         }
+        let marked = if self.random.chance(faults.marking) { marked(frame) } else { None };
+        let frame = marked.as_deref().unwrap_or(frame);
         let copies = if self.random.chance(faults.duplication) { 2 } else { 1 };
         for _ in 0..copies {
             let late = if self.random.chance(faults.reordering) { Faults::LATE } else { Duration::ZERO };
@@ -293,6 +297,29 @@ fn first_chunk(frame: &[u8]) -> Option<u8> {
 /// Chunk type of SHUTDOWN COMPLETE (RFC 9260 §3.3.13).
 const SHUTDOWN_COMPLETE: u8 = 14;
 
+/// A frame as a router that is congested sends it on: CE in place of ECT(0) or ECT(1). `None` if its sender is not capable of ECN, or it is
+/// marked already.
+fn marked(frame: &[u8]) -> Option<Vec<u8>> {
+    let mut frame = frame.to_vec();
+    match frame.get(12..16)? {
+        [0x08, 0x00, _, tos] if matches!(tos & 3, 1 | 2) => {
+            let header = frame.get_mut(ETHERNET..ETHERNET + 20)?;
+            let before = u16::from_be_bytes([header[0], header[1]]);
+            header[1] |= 3;
+            let after = u16::from_be_bytes([header[0], header[1]]);
+            // HC' = ~(~HC + ~m + m') (RFC 1624 §3).
+            let sum = u32::from(!u16::from_be_bytes([header[10], header[11]])) + u32::from(!before) + u32::from(after);
+            let sum = (sum & 0xffff) + (sum >> 16);
+            let sum = (sum & 0xffff) + (sum >> 16);
+            header[10..12].copy_from_slice(&(!(sum as u16)).to_be_bytes());
+        }
+        // The low half of the traffic class is the high half of the second octet.
+        [0x86, 0xdd, _, class] if matches!(class >> 4 & 3, 1 | 2) => frame[ETHERNET + 1] |= 0x30,
+        _ => return None,
+    }
+    Some(frame)
+}
+
 /// SplitMix64.
 #[derive(Debug)]
 struct Random(u64);
@@ -331,30 +358,60 @@ mod tests {
         assert!(!random.chance(0.0) && random.chance(1.0));
     }
 
+    /// A packet with one chunk of this kind.
+    fn packet(source: &str, destination: &str, kind: u8) -> Vec<u8> {
+        let frame = SctpFrame {
+            source_mac: [2; 6],
+            destination_mac: [4; 6],
+            vlans: Vec::new(),
+            source: source.parse().unwrap(),
+            destination: destination.parse().unwrap(),
+            source_port: 1,
+            destination_port: 2,
+            verification_tag: 3,
+            checksum: Checksum::Right,
+            chunks: chunk(kind, 0, &[]),
+        };
+        frame.build()
+    }
+
     #[test]
     fn shutdown_complete_is_told_from_the_rest() {
-        let frame = |source: &str, destination: &str, kind: u8| {
-            let frame = SctpFrame {
-                source_mac: [2; 6],
-                destination_mac: [4; 6],
-                vlans: Vec::new(),
-                source: source.parse().unwrap(),
-                destination: destination.parse().unwrap(),
-                source_port: 1,
-                destination_port: 2,
-                verification_tag: 3,
-                checksum: Checksum::Right,
-                chunks: chunk(kind, 0, &[]),
-            };
-            frame.build()
-        };
         for (source, destination) in [("10.0.0.1", "10.0.0.2"), ("fd00::1", "fd00::2")] {
-            assert_eq!(first_chunk(&frame(source, destination, 14)), Some(SHUTDOWN_COMPLETE));
-            assert_eq!(first_chunk(&frame(source, destination, 8)), Some(8));
-            let short = &frame(source, destination, 14)[..30];
+            assert_eq!(first_chunk(&packet(source, destination, 14)), Some(SHUTDOWN_COMPLETE));
+            assert_eq!(first_chunk(&packet(source, destination, 8)), Some(8));
+            let short = &packet(source, destination, 14)[..30];
             assert_eq!(first_chunk(short), None);
         }
         assert_eq!(first_chunk(&[]), None);
+    }
+
+    /// By the second octet of the IP header (TOS, or half of the traffic class), the one that a congested router makes of it.
+    #[test]
+    fn marks_are_set_where_the_sender_knows_them() {
+        let ones_sum = |header: &[u8]| {
+            let words = header.chunks(2).map(|word| u32::from(u16::from_be_bytes([word[0], word[1]])));
+            let sum: u32 = words.sum();
+            (sum & 0xffff) + (sum >> 16)
+        };
+        for (before, after) in [(0xb8, None), (0xb9, Some(0xbb)), (0xba, Some(0xbb)), (0xbb, None)] {
+            let mut frame = packet("10.0.0.1", "10.0.0.2", 0);
+            frame[ETHERNET + 1] = before;
+            frame[ETHERNET + 10..ETHERNET + 12].copy_from_slice(&[0; 2]);
+            let sum = !(ones_sum(&frame[ETHERNET..ETHERNET + 20]) as u16);
+            frame[ETHERNET + 10..ETHERNET + 12].copy_from_slice(&sum.to_be_bytes());
+            let marked = marked(&frame);
+            assert_eq!(marked.as_ref().map(|frame| frame[ETHERNET + 1]), after, "{before:#x}");
+            if let Some(marked) = marked {
+                assert_eq!(ones_sum(&marked[ETHERNET..ETHERNET + 20]), 0xffff, "{before:#x}");
+            }
+        }
+        for (before, after) in [(0x80, None), (0x95, Some(0xb5)), (0xa5, Some(0xb5)), (0xb5, None)] {
+            let mut frame = packet("fd00::1", "fd00::2", 0);
+            frame[ETHERNET + 1] = before;
+            assert_eq!(marked(&frame).map(|frame| frame[ETHERNET + 1]), after, "{before:#x}");
+        }
+        assert_eq!(marked(&[0; 15]), None);
     }
 
     /// A frame with a number, `length` octets long.
