@@ -4,10 +4,11 @@
  * (with --no-verify not even that: for measurements).
  *
  *   usrsctp_server [--port P] [--local ADDRESS]... [--family 4|6] [--streams N] [--sink] [--no-verify] [--associations N]
- *                  [--abort-after N] [--shutdown-after N] [--timers I/M/X/H/R] [--udp-port P]
+ *                  [--abort-after N] [--shutdown-after N] [--sleep-after N] [--timers I/M/X/H/R] [--udp-port P]
  *
  * With --abort-after it ends each association by ABORT when it has had N messages, with --shutdown-after in order. --timers: RTO initial, minimum and maximum,
- * heartbeat interval (ms), path retransmissions.
+ * heartbeat interval (ms), path retransmissions. With --sleep-after it reads N messages of each association, and the next three
+ * seconds later.
  *
  * One usrsctp program per network namespace: its raw sockets see all SCTP packets there are, and it answers ABORT to those
  * that are not its own.
@@ -31,7 +32,7 @@ static struct {
 	struct timers timers;
 	int family;
 	bool sink, verify;
-	uint64_t associations, abort_after, shutdown_after;
+	uint64_t associations, abort_after, shutdown_after, sleep_after;
 } options = { .port = 5001, .streams = 64, .family = AF_INET, .verify = true };
 
 static pthread_mutex_t ended_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -41,7 +42,7 @@ static uint64_t ended;
 static void usage(void)
 {
 	fprintf(stderr, "usage: usrsctp_server [--port P] [--local ADDRESS]... [--family 4|6] [--streams N] [--sink] [--no-verify] [--associations N]\n"
-	                "                      [--abort-after N] [--shutdown-after N] [--timers I/M/X/H/R] [--udp-port P]\n");
+	                "                      [--abort-after N] [--shutdown-after N] [--sleep-after N] [--timers I/M/X/H/R] [--udp-port P]\n");
 	exit(2);
 }
 
@@ -53,7 +54,7 @@ static void read_options(int count, char **values)
 		{ "sink", no_argument, NULL, 'k' },        { "associations", required_argument, NULL, 'a' },
 		{ "no-verify", no_argument, NULL, 'V' },   { "abort-after", required_argument, NULL, 'A' },
 		{ "timers", required_argument, NULL, 'T' }, { "shutdown-after", required_argument, NULL, 'S' },
-		{ "udp-port", required_argument, NULL, 'U' },
+		{ "udp-port", required_argument, NULL, 'U' }, { "sleep-after", required_argument, NULL, 'Z' },
 		{ NULL, 0, NULL, 0 },
 	};
 	int option;
@@ -63,6 +64,7 @@ static void read_options(int count, char **values)
 		case 'p': options.port = (uint16_t)number("--port", optarg, 65535); break;
 		case 'l': addresses_add(&options.local, optarg, options.port); break;
 		case 'S': options.shutdown_after = number("--shutdown-after", optarg, UINT64_MAX); break;
+		case 'Z': options.sleep_after = number("--sleep-after", optarg, UINT64_MAX); break;
 		case 'U': options.udp_port = (uint16_t)number("--udp-port", optarg, 65535); break;
 		case 'T': options.timers = timers_parse(optarg); break;
 		case 'A': options.abort_after = number("--abort-after", optarg, UINT64_MAX); break;
@@ -114,6 +116,8 @@ static void *serve(void *argument)
 				break;
 			}
 		}
+		if (options.sleep_after != 0 && digest.messages == options.sleep_after)
+			sleep(3);
 		if (options.abort_after != 0 && digest.messages == options.abort_after) {
 			if (peer_abort(socket, "enough") != 0)
 				error = errno;

@@ -9,6 +9,7 @@ use sctp_lab::uml::Guest;
 use sctp_lab::veth::Family;
 use sctp_lab::{Host, Process, require_root};
 use sctp_tests::{LONG, Lab, PORT, is_in_use, stop};
+use serde_json::Value;
 
 /// Our stack on the left, the kernel on the right.
 struct KernelLab {
@@ -186,6 +187,35 @@ fn messages_survive_loss() {
     lab.kernel_to_ours(Family::Ipv6, options);
     let statistics = lab.guest.run(&["tc", "-s", "qdisc", "show", "dev", "vec0"]).unwrap();
     assert!(!statistics.contains("dropped 0,"), "netem has lost nothing: {statistics}");
+}
+
+/// The kernel's reader sleeps while many small messages come: their overhead fills its buffer long before its window is used up, so that
+/// it closes the window over what is on its way, and drops that. What is sent again is answered, but not taken, more often than
+/// Association.Max.Retrans of the profile: the peer is there all the same (RFC 9260 §6.1 A).
+#[test]
+fn a_reader_may_sleep() {
+    if !require_root() {
+        return;
+    }
+    const MESSAGES: usize = 25_000;
+    let lab = KernelLab::new("sleepk").unwrap();
+    let options = ["--sink", "--associations", "1", "--sleep-after", "50"];
+    let mut server = lab.serve(Family::Ipv6, &options).unwrap();
+    let mut send = lab.lab.sctp.command(lab.ours(), &["send"]);
+    let address = lab.lab.pair.right.socket_address(Family::Ipv6, PORT).to_string();
+    let mut send = Process::spawn(send.args(["--profile", "ran", &address])).unwrap();
+    send.write_line(&vec!["x"; MESSAGES].join("\n")).unwrap();
+    let all_taken = |association: &Value| {
+        association["counters"]["messages_sent"] == MESSAGES && association["paths"][0]["outstanding"] == 0
+    };
+    let association = lab.lab.association(lab.ours(), all_taken).unwrap();
+    let timeouts = association["counters"]["t3_timeouts"].as_u64();
+    assert!(timeouts > Some(1), "the window has closed over what was outstanding: {association}");
+    send.signal(libc::SIGINT).unwrap();
+    send.wait(LONG).unwrap();
+    let server = server.summary(LONG).unwrap();
+    assert_eq!((&server["received"], &server["graceful"]), (&MESSAGES.into(), &true.into()), "{server}");
+    assert!(server["longest_gap_seconds"].as_f64() > Some(2.0), "it has slept: {server}");
 }
 
 /// One way, judged by the digest of what the kernel's server received.
