@@ -148,26 +148,44 @@ impl Cookie {
     #[inline(always)]
     #[must_use]
     pub const fn encode(&self) -> [u8; FIXED_LENGTH] {
-        let mut bytes = [0; FIXED_LENGTH];
-        bytes[0] = VERSION;
-        bytes[1] = self.addresses;
-        put(&mut bytes, 2, self.flags.to_be_bytes());
-        put(&mut bytes, 4, self.local_port.to_be_bytes());
-        put(&mut bytes, 6, self.peer_port.to_be_bytes());
-        put(&mut bytes, 8, self.local_tag.to_be_bytes());
-        put(&mut bytes, 12, self.peer_tag.to_be_bytes());
-        put(&mut bytes, 16, self.local_tie_tag.to_be_bytes());
-        put(&mut bytes, 20, self.peer_tie_tag.to_be_bytes());
-        put(&mut bytes, 24, self.local_initial_tsn.to_be_bytes());
-        put(&mut bytes, 28, self.peer_initial_tsn.to_be_bytes());
-        put(&mut bytes, 32, self.peer_window.to_be_bytes());
-        put(&mut bytes, 36, self.outbound_streams.to_be_bytes());
-        put(&mut bytes, 38, self.inbound_streams.to_be_bytes());
-        put(&mut bytes, 40, self.created.to_be_bytes());
-        put(&mut bytes, 48, self.lifespan.to_be_bytes());
-        put(&mut bytes, 56, self.source);
-        put(&mut bytes, 72, self.destination);
+        let (words, mut bytes, mut at) = (self.words(), [0; FIXED_LENGTH], 0);
+        while at < FIXED_LENGTH {
+            put(&mut bytes, at, words[at / 4].to_be_bytes());
+            at += 4;
+        }
         bytes
+    }
+
+    /// The fixed part in words of 32 bits, most significant byte first on the wire.
+    #[inline(always)]
+    #[must_use]
+    pub const fn words(&self) -> [u32; FIXED_LENGTH / 4] {
+        let Self { created, source, destination, .. } = self;
+        let (source, destination) = (u128::from_be_bytes(*source), u128::from_be_bytes(*destination));
+        [
+            (VERSION as u32) << 24 | (self.addresses as u32) << 16 | self.flags as u32,
+            (self.local_port as u32) << 16 | self.peer_port as u32,
+            self.local_tag,
+            self.peer_tag,
+            self.local_tie_tag,
+            self.peer_tie_tag,
+            self.local_initial_tsn,
+            self.peer_initial_tsn,
+            self.peer_window,
+            (self.outbound_streams as u32) << 16 | self.inbound_streams as u32,
+            (*created >> 32) as u32,
+            *created as u32,
+            self.lifespan,
+            0,
+            (source >> 96) as u32,
+            (source >> 64) as u32,
+            (source >> 32) as u32,
+            source as u32,
+            (destination >> 96) as u32,
+            (destination >> 64) as u32,
+            (destination >> 32) as u32,
+            destination as u32,
+        ]
     }
 
     /// Reads the fixed part. `None` for another version, or more addresses than a cookie of ours has.
@@ -223,6 +241,14 @@ impl CookieSecret {
     #[must_use]
     pub const fn key(&self, epoch: u64) -> HashKey {
         SipHash24::new_128(&self.0).word(epoch).finish_128()
+    }
+
+    /// The key that tags and TSNs are drawn with by a program in front of the stack ([`init::Draw`](crate::init::Draw)): of an input that is
+    /// longer than an epoch's number, so that it is no epoch's key.
+    #[inline(always)]
+    #[must_use]
+    pub const fn key_of_draws(&self) -> HashKey {
+        SipHash24::new_128(&self.0).word(u64::MAX).word(u64::MAX).finish_128()
     }
 
     /// The key of a cookie that claims to have been made at `created`, if its epoch is that of `now` or the one before. All in
@@ -286,31 +312,80 @@ impl Mac {
     }
 }
 
-/// What a program in front of the stack must know to check cookies as the stack does.
+/// What a program in front of the stack must know to make and check cookies as the stack does.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CookieSettings {
     /// [Words](CookieSecret::words) of the secret.
     pub secret: HashKey,
-    /// For how long a key is used, in nanoseconds. 0: cookies are not checked.
+    /// For how long a key is used, in nanoseconds. 0: cookies are neither made nor checked.
     pub epoch: u64,
     /// The time of the system's monotonic clock, in nanoseconds, at which the stack's clock was zero.
     pub origin: u64,
+    /// [Key](CookieSecret::key_of_draws) of what is drawn.
+    pub draws: HashKey,
+    /// How long a cookie lives if the peer does not ask for more, in milliseconds.
+    pub lifespan: u32,
+    /// How long it lives at most, in milliseconds, if the peer asks for more (§3.3.2.1.3).
+    pub longest_lifespan: u32,
 }
 
 impl CookieSettings {
     /// Bytes of the settings.
-    pub const SIZE: usize = 32;
+    pub const SIZE: usize = 56;
+
+    /// The settings of whoever has drawn `secret`, uses each key for `epoch` and was started at `origin`, both in nanoseconds. `lifespans`
+    /// are the usual and the longest one, in milliseconds.
+    #[must_use]
+    pub const fn new(secret: &CookieSecret, epoch: u64, origin: u64, lifespans: [u32; 2]) -> Self {
+        let [lifespan, longest_lifespan] = lifespans;
+        Self { secret: secret.words(), epoch, origin, draws: secret.key_of_draws(), lifespan, longest_lifespan }
+    }
 
     /// The settings as the map [`COOKIES`](crate::maps::names::COOKIES) holds them.
     #[must_use]
     pub fn to_bytes(&self) -> [u8; Self::SIZE] {
         let mut bytes = [0; Self::SIZE];
-        let [first, last] = self.secret;
-        for (to, from) in bytes.as_chunks_mut().0.iter_mut().zip([first, last, self.epoch, self.origin]) {
+        let ([s0, s1], [d0, d1]) = (self.secret, self.draws);
+        let (words, rest) = bytes.split_at_mut(Self::SIZE - 8);
+        for (to, from) in words.as_chunks_mut().0.iter_mut().zip([s0, s1, self.epoch, self.origin, d0, d1]) {
+            *to = from.to_ne_bytes();
+        }
+        for (to, from) in rest.as_chunks_mut().0.iter_mut().zip([self.lifespan, self.longest_lifespan]) {
             *to = from.to_ne_bytes();
         }
         bytes
+    }
+
+    /// The stack's time at `now` of the system's monotonic clock, both in nanoseconds. A clock that lags a little behind may say that the
+    /// stack has not been started yet.
+    #[inline(always)]
+    #[must_use]
+    pub const fn time(&self, now: u64) -> u64 {
+        let since = now.wrapping_sub(self.origin);
+        if since as i64 >= 0 { since } else { 0 }
+    }
+
+    /// How long a cookie lives, in milliseconds, whose peer asks for so many more (§3.3.2.1.3).
+    #[inline(always)]
+    #[must_use]
+    pub const fn lifespan_with(&self, increment: u32) -> u32 {
+        let asked = self.lifespan.saturating_add(increment);
+        if asked < self.longest_lifespan { asked } else { self.longest_lifespan }
+    }
+
+    /// The MAC of the cookie at offset `at` of `frame`, which has `further` addresses besides its fixed part, as two words of the frame.
+    /// It is for whoever has just written the rest.
+    #[inline(always)]
+    pub fn seal<F: Frame + ?Sized>(&self, frame: &F, at: usize, further: u8) -> Option<[u64; 2]> {
+        // As below: a bound that no verifier loses.
+        let at = at & 0x7fff;
+        let fixed = frame.words::<FIXED_LENGTH>(at)?;
+        let created = fixed.word::<40>().swap_bytes();
+        let epoch = if self.epoch == 0 { 1 } else { self.epoch };
+        let key = CookieSecret::new(self.secret).key(created / epoch);
+        let (mac, _) = mac_within(&key, &fixed, frame, at, further)?;
+        Some(mac.0.finish_128())
     }
 
     /// Checks the cookie in the COOKIE ECHO that `packet` begins with, before it costs the stack anything (§5.1.5 steps 1 to 3). `now` is
@@ -349,32 +424,45 @@ impl CookieSettings {
         let now = now.wrapping_sub(self.origin);
         let created = fixed.word::<40>().swap_bytes();
         let key = CookieSecret::new(self.secret).key_of(created, now, self.epoch).ok_or(DropReason::BadCookie)?;
-        let mut mac = Mac(SipHash24::new_128(&key)
-            .word(start)
-            .word(tags)
-            .word(fixed.word::<16>())
-            .word(fixed.word::<24>())
-            .word(fixed.word::<32>())
-            .word(fixed.word::<40>())
-            .word(fixed.word::<48>())
-            .word(fixed.word::<56>())
-            .word(fixed.word::<64>())
-            .word(fixed.word::<72>())
-            .word(fixed.word::<80>()));
-        let mut at = at + FIXED_LENGTH;
-        for place in 0..MAX_ADDRESSES {
-            if place >= usize::from(further) {
-                break;
-            }
-            mac = mac.address(&frame.read(at).ok_or(DropReason::Truncated)?);
-            at += ADDRESS_LENGTH;
-        }
+        let (mac, at) = mac_within(&key, &fixed, frame, at, further).ok_or(DropReason::Truncated)?;
         if !mac.matches(&frame.read(at).ok_or(DropReason::Truncated)?) {
             return Err(DropReason::BadCookie);
         }
         let lifespan = u64::from((fixed.word::<48>() as u32).swap_bytes()) * 1_000_000;
         Ok(if now.saturating_sub(created) > lifespan { Age::Stale } else { Age::Fresh })
     }
+}
+
+/// The MAC over the cookie at offset `at` of `frame` with so many further addresses, and where it ends. `fixed` is its fixed part.
+#[inline(always)]
+fn mac_within<F: Frame + ?Sized>(
+    key: &HashKey,
+    fixed: &F::Words<FIXED_LENGTH>,
+    frame: &F,
+    at: usize,
+    further: u8,
+) -> Option<(Mac, usize)> {
+    let mut mac = Mac(SipHash24::new_128(key)
+        .word(fixed.word::<0>())
+        .word(fixed.word::<8>())
+        .word(fixed.word::<16>())
+        .word(fixed.word::<24>())
+        .word(fixed.word::<32>())
+        .word(fixed.word::<40>())
+        .word(fixed.word::<48>())
+        .word(fixed.word::<56>())
+        .word(fixed.word::<64>())
+        .word(fixed.word::<72>())
+        .word(fixed.word::<80>()));
+    let mut at = at + FIXED_LENGTH;
+    for place in 0..MAX_ADDRESSES {
+        if place >= usize::from(further) {
+            break;
+        }
+        mac = mac.address(&frame.read(at)?);
+        at += ADDRESS_LENGTH;
+    }
+    Some((mac, at))
 }
 
 /// Whether a cookie is still good.

@@ -13,6 +13,7 @@
 //! | [`rules`] | verification tag rules (RFC 9260 §8.5, §8.5.1) and out-of-the-blue rules (§8.4) as pure functions |
 //! | [`judge`] | the steps from a decoded packet to its owner, over whatever holds ports, tags and addresses |
 //! | [`crc32c`] | the checksum, slicing-by-8, over a byte slice or over packet memory |
+//! | [`init`] | which INITs are answered in front of the stack, and with which INIT ACK |
 //! | [`reply`] | the packets that answer packets out of the blue |
 //! | [`limit`] | how often they are sent |
 //! | [`verdict`] | every fate a packet can have, with its name and its counter |
@@ -38,6 +39,7 @@ pub mod cookie;
 pub mod crc32c;
 pub mod frame;
 pub mod icmp;
+pub mod init;
 pub mod judge;
 pub mod limit;
 pub mod maps;

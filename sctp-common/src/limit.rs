@@ -25,6 +25,23 @@ impl Rate {
     /// [Samples](crate::sample) of dropped packets that each CPU gives while somebody looks.
     pub const SAMPLES_PER_CPU: Self = Self::new(1_000, 100);
 
+    /// INITs on each CPU that go to workers before the program answers them: as many as cost a worker some percent of a core.
+    pub const INITS_PER_CPU: Self = Self::per_second(10_000);
+
+    /// INITs beyond those, on each CPU, that go to workers because the program cannot answer them; and besides, as many that concern
+    /// associations which there are.
+    pub const SPARE_INITS_PER_CPU: Self = Self::new(4_000, 400);
+
+    /// The same for one [`source_prefix`]. It is asked before the CPU's rate, and is so low that a thousand networks do not use that up: then
+    /// the few INITs of others get through.
+    pub const SPARE_INITS_PER_PREFIX: Self = Self::new(4, 20);
+
+    /// `per_second` tokens a second, of which those of a tenth of a second may be taken at once.
+    #[must_use]
+    pub const fn per_second(per_second: u32) -> Self {
+        Self::new(per_second, per_second.div_ceil(10))
+    }
+
     /// `per_second` tokens a second, of which up to `burst` may be taken at once. Both are at least 1.
     #[must_use]
     pub const fn new(per_second: u32, burst: u32) -> Self {

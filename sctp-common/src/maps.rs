@@ -8,7 +8,7 @@ use crate::verdict::Verdict;
 
 /// What the bytes of keys and values mean. To be raised whenever they come to mean something else without a change of their sizes: programs
 /// are replaced under maps that hold entries.
-pub const LAYOUT: u32 = 2;
+pub const LAYOUT: u32 = 3;
 
 /// Map names, as they stand in the ELF object.
 pub mod names {
@@ -26,10 +26,14 @@ pub mod names {
     pub const HEARTBEATS: &str = "HEARTBEATS";
     /// Hash of [`AddressKey`](super::AddressKey) to `u32` (its value has no meaning): our own IP addresses.
     pub const ADDRESSES: &str = "ADDRESSES";
-    /// Array of one [`CookieSettings`](crate::cookie::CookieSettings): how State Cookies are checked.
+    /// Array of one [`CookieSettings`](crate::cookie::CookieSettings): how State Cookies are made and checked.
     pub const COOKIES: &str = "COOKIES";
     /// Array of one `u32`, which is another number whenever an address has been removed from [`ADDRESSES`].
     pub const ADDRESS_GENERATION: &str = "ADDRESS_GENERATION";
+    /// Array of [`Offer`](crate::init::Offer): what INIT ACKs say of listeners, index = [`PortEntry::offer`](super::PortEntry::offer).
+    pub const OFFERS: &str = "OFFERS";
+    /// Array of one [`Announced`](crate::init::Announced): which addresses INIT ACKs list.
+    pub const ANNOUNCED: &str = "ANNOUNCED";
     /// AF_XDP sockets, index = [`socket_index`](super::socket_index).
     pub const XSKS: &str = "XSKS";
     /// Per-CPU array of `u64`, index = [`counter_index`](super::counter_index).
@@ -65,6 +69,9 @@ pub mod globals {
     /// `[u64; 2]`: [`Rate`](crate::limit::Rate) at which each CPU gives samples of dropped packets, while somebody looks. As built:
     /// [`Rate::SAMPLES_PER_CPU`](crate::limit::Rate::SAMPLES_PER_CPU).
     pub const SAMPLES_PER_CPU: &str = "SAMPLES_PER_CPU";
+    /// `[u64; 2]`: [`Rate`](crate::limit::Rate) of INITs on each CPU that go to workers before the program
+    /// [answers them itself](super::policy::INIT_COOKIES). As built: [`Rate::INITS_PER_CPU`](crate::limit::Rate::INITS_PER_CPU).
+    pub const INITS_PER_CPU: &str = "INITS_PER_CPU";
     /// `u32`: how many queues have counters of their own. All further ones share those that come last. As built: none.
     pub const QUEUES: &str = "QUEUES";
     /// `u32`: our UDP encapsulation port (RFC 6951), or 0, as built, if what comes in UDP is not looked at.
@@ -94,6 +101,11 @@ pub mod policy {
     /// What is to be answered goes to a worker, who answers it: the driver does not send what the program returns for sending. That
     /// of veth drops it without a word unless the other end has an XDP program too.
     pub const WORKERS_ANSWER: u32 = 1 << 5;
+    /// INITs beyond a [rate](super::globals::INITS_PER_CPU) are answered by the program ([`init`](crate::init)), as far as it can; of others
+    /// few go to workers.
+    pub const INIT_COOKIES: u32 = 1 << 6;
+    /// All INITs are, not only those beyond the rate. With [`INIT_COOKIES`] only.
+    pub const ALWAYS_INIT_COOKIES: u32 = 1 << 7;
 }
 
 /// The index in [`XSKS`](names::XSKS) of the socket that `worker` has bound to `queue`.
@@ -117,11 +129,14 @@ pub const fn counters(queues: u32) -> u32 {
     (queues + 1) * Verdict::COUNT
 }
 
+/// How many entries the map [`OFFERS`](names::OFFERS) has: how many kinds of listeners there can be whose INITs the program answers.
+pub const OFFERS: u32 = 256;
+
 /// What the program knows of one SCTP port.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PortEntry {
-    /// Bits: [`OWNED`](Self::OWNED), [`LISTENING`](Self::LISTENING).
+    /// Bits: [`OWNED`](Self::OWNED), [`LISTENING`](Self::LISTENING); from bit 16 the number of the [offer](Self::offer), counted from 1.
     pub flags: u32,
 }
 
@@ -138,6 +153,25 @@ impl PortEntry {
     #[must_use]
     pub const fn owned(listening: bool) -> Self {
         Self { flags: if listening { Self::OWNED | Self::LISTENING } else { Self::OWNED } }
+    }
+
+    /// The same for a port whose listener has the offer at this index of the map [`OFFERS`](names::OFFERS), below [`OFFERS`].
+    #[must_use]
+    pub const fn with_offer(self, index: u16) -> Self {
+        Self { flags: self.flags & 0xffff | (index as u32 + 1) << 16 }
+    }
+
+    /// The same for a port whose INITs the program does not answer.
+    #[must_use]
+    pub const fn without_offer(self) -> Self {
+        Self { flags: self.flags & 0xffff }
+    }
+
+    /// The index of the listener's offer, if the program may answer INITs to it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn offer(self) -> Option<u32> {
+        (self.flags >> 16).checked_sub(1)
     }
 
     /// Whether the port is ours.
@@ -455,6 +489,11 @@ mod tests {
         assert!(PortEntry::owned(false).is_owned() && !PortEntry::owned(false).is_listening());
         assert!(PortEntry::owned(true).is_owned() && PortEntry::owned(true).is_listening());
         assert_eq!(PortEntry::from_bytes(PortEntry::owned(true).to_bytes()), PortEntry::owned(true));
+        assert_eq!((PortEntry::default().offer(), PortEntry::owned(true).offer()), (None, None));
+        let offering = PortEntry::owned(true).with_offer(255);
+        assert_eq!((offering.offer(), offering.is_listening()), (Some(255), true));
+        assert_eq!(offering.with_offer(0).offer(), Some(0));
+        assert_eq!(offering.without_offer(), PortEntry::owned(true));
     }
 
     #[test]

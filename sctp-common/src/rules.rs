@@ -271,6 +271,27 @@ impl Contents {
 /// each. The BPF verifier wants a bound.
 pub const MAX_CHUNKS: usize = 64;
 
+/// Whether `address` is an IPv4 address, which is written as IPv4-mapped IPv6.
+#[inline(always)]
+#[must_use]
+pub const fn is_ipv4(address: &[u8; 16]) -> bool {
+    u128::from_be_bytes(*address) >> 32 == 0xffff
+}
+
+/// Whether `address` means the same host to everybody, or at least to all who are not on this host or this link: it is neither a loopback address
+/// nor a link-local one.
+#[inline(always)]
+#[must_use]
+pub const fn is_global(address: &[u8; 16]) -> bool {
+    let value = u128::from_be_bytes(*address);
+    let (high, low) = ((value >> 64) as u64, value as u64);
+    if high == 0 && low >> 32 == 0xffff {
+        let v4 = low as u32;
+        return v4 >> 24 != 127 && v4 >> 16 != 0xa9fe;
+    }
+    high >> 54 != 0xfe80 >> 6 && !(high == 0 && low == 1)
+}
+
 /// Whether `address` can be one host's: not unspecified, not multicast, not the limited broadcast address.
 ///
 /// A subnet's own broadcast address cannot be told from the packet; as a destination it is not among our addresses.

@@ -159,7 +159,8 @@ impl RedirectReason {
 }
 
 impl AnswerReason {
-    /// The reason that stands at `place` among [all](Self::ALL); for a place that none has, the last.
+    /// The reason that stands at `place` among [all](Self::ALL) that an [`Answer`](crate::reply::Answer) can have, which is all but the last,
+    /// [`InitAck`](Self::InitAck); for any other place, [`Refused`](Self::Refused).
     #[inline(always)]
     #[must_use]
     pub const fn at(place: u32) -> Self {
@@ -179,8 +180,8 @@ impl AnswerReason {
             Self::Abort => DropReason::OutOfTheBlue,
             Self::ShutdownComplete => DropReason::OotbShutdownAck,
             Self::Refused => DropReason::NotListening,
-            // These go to their association instead; nobody asks.
-            Self::HeartbeatAck => DropReason::NoAnswer,
+            // These go to a worker instead; nobody asks.
+            Self::HeartbeatAck | Self::InitAck => DropReason::NoAnswer,
         }
     }
 }
@@ -252,6 +253,7 @@ reasons! {
         ShutdownComplete = "shutdown-complete": "A SHUTDOWN ACK out of the blue, answered with SHUTDOWN COMPLETE (RFC 9260 §8.4, 5).",
         HeartbeatAck = "heartbeat-ack": "A HEARTBEAT of an association's peer, answered with HEARTBEAT ACK (RFC 9260 §8.3).",
         Refused = "refused": "An INIT to a port of ours that nobody listens on, answered with ABORT (RFC 9260 §5.1, §8.4, 3).",
+        InitAck = "init-ack": "One of many INITs, or of any by order, answered with INIT ACK and a State Cookie (RFC 9260 §5.1.3).",
     }
 }
 
@@ -280,6 +282,7 @@ reasons! {
         InitTag = "init-tag": "An INIT with a verification tag other than 0 (RFC 9260 §8.5.1 A).",
         InitBundled = "init-bundled": "An INIT that shares its packet with more chunks (RFC 9260 §8.5.1 A).",
         NotListening = "not-listening": "An INIT to a port of ours that nobody listens on, not answered by order, or without a tag to answer.",
+        InitRate = "init-rate": "One of too many INITs that only a worker can answer.",
         IcmpTag = "icmp-tag": "An ICMP or ICMPv6 error that quotes a packet from a port of ours, with a tag of no association (RFC 9260 §10).",
         BadCookie = "bad-cookie": "A COOKIE ECHO whose cookie we did not make for its ports and tag, or too long ago to tell (RFC 9260 §5.1.5).",
         StaleCookie = "stale-cookie": "A COOKIE ECHO with a cookie that is too old; there have been too many answers lately to say so (RFC 9260 §5.1.5).",
@@ -321,7 +324,8 @@ mod tests {
     #[test]
     fn a_place_leads_back_to_its_reason() {
         assert!((0..).zip(RedirectReason::ALL).all(|(place, reason)| RedirectReason::at(place) == *reason));
-        assert!((0..).zip(AnswerReason::ALL).all(|(place, reason)| AnswerReason::at(place) == *reason));
+        let of_one_chunk = AnswerReason::ALL.iter().filter(|reason| **reason != AnswerReason::InitAck);
+        assert!((0..).zip(of_one_chunk).all(|(place, reason)| AnswerReason::at(place) == *reason));
     }
 
     #[test]

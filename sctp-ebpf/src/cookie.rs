@@ -9,15 +9,18 @@ use sctp_common::cookie::{Age, CookieSettings};
 use sctp_common::frame::Decoded;
 use sctp_common::verdict::{DropReason, Verdict};
 
-use crate::limit;
 use crate::packet::Packet;
+use crate::{GOOD, limit};
 
 /// Userspace sets them when it has drawn the secret.
 #[map]
 static COOKIES: Array<CookieSettings> = Array::with_max_entries(1, 0);
 
-/// What [`sctp_cookie`] gives for a packet that may pass: no verdict's index.
-pub(crate) const GOOD: u32 = u32::MAX;
+/// How cookies are made and checked, if userspace has said so.
+#[inline(always)]
+pub(crate) fn settings() -> Option<&'static CookieSettings> {
+    COOKIES.get(0).filter(|settings| settings.epoch != 0)
+}
 
 /// Checks the cookie of a [packed](Decoded::pack) packet that begins with a COOKIE ECHO, and gives the index of the verdict on it, or
 /// [`GOOD`].
@@ -32,10 +35,7 @@ pub(crate) extern "C" fn sctp_cookie(ctx: *mut xdp_md, place: u64, header: u64, 
 
 #[inline(always)]
 fn check(ctx: &XdpContext, packet: &Decoded) -> Result<(), DropReason> {
-    let Some(settings) = COOKIES.get(0) else { return Ok(()) };
-    if settings.epoch == 0 {
-        return Ok(());
-    }
+    let Some(settings) = settings() else { return Ok(()) };
     let frame = Packet::of(ctx);
     // SAFETY: the helper has no preconditions.
     let now = unsafe { bpf_ktime_get_ns() };

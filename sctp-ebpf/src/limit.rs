@@ -7,7 +7,7 @@ use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::PerCpuArray;
 use sctp_common::frame::{Addresses, Decoded};
-use sctp_common::limit::source_prefix;
+use sctp_common::limit::{Rate, source_prefix};
 use sctp_common::verdict::DropReason;
 
 use crate::settings;
@@ -43,19 +43,20 @@ pub(crate) fn take(packet: &Decoded, addresses: &Addresses) -> Result<(), DropRe
     // CPU do not interrupt each other.
     let ours = unsafe { &mut *ours };
     let spent = settings::answers_per_cpu().take(*ours, now).ok_or(DropReason::AnswerRate)?;
-    take_of_prefix(source_prefix(&addresses.source, packet.is_ipv4), now)?;
+    let prefix = source_prefix(&addresses.source, packet.is_ipv4);
+    take_of_prefix(prefix, settings::answers_per_prefix(), now).ok_or(DropReason::AnswerRate)?;
     *ours = spent;
     Ok(())
 }
 
+/// Takes a token from the bucket of a prefix, or of a prefix and a purpose: of whatever number.
 #[inline(always)]
-fn take_of_prefix(prefix: u64, now: u64) -> Result<(), DropReason> {
-    let theirs =
-        ANSWERED_PREFIXES.get_ptr_mut(settings::place_of_prefix(prefix, PREFIXES)).ok_or(DropReason::AnswerRate)?;
+pub(crate) fn take_of_prefix(prefix: u64, rate: Rate, now: u64) -> Option<()> {
+    let theirs = ANSWERED_PREFIXES.get_ptr_mut(settings::place_of_prefix(prefix, PREFIXES))?;
     // SAFETY: the pointer is to this CPU's own value, as above.
     let theirs = unsafe { &mut *theirs };
     let spent = if theirs.prefix == prefix { theirs.spent } else { 0 };
-    let spent = settings::answers_per_prefix().take(spent, now).ok_or(DropReason::AnswerRate)?;
+    let spent = rate.take(spent, now)?;
     *theirs = Prefix { prefix, spent };
-    Ok(())
+    Some(())
 }

@@ -18,6 +18,7 @@ mod cookie;
 mod count;
 mod heartbeat;
 mod icmp;
+mod init;
 mod limit;
 mod packet;
 mod redirect;
@@ -71,11 +72,15 @@ fn judge(ctx: &XdpContext, packet: &Decoded) -> u32 {
     let Some(owner) = find_association(packet, &Maps) else {
         let owner = match PackedClaim(unclaimed::sctp_unclaimed(ctx.ctx, place, header, rest)).unpack() {
             Ok(Claim::Owner(owner)) => {
-                if matches!(owner.reason, RedirectReason::CookieEcho) {
-                    let checked = cookie::sctp_cookie(ctx.ctx, place, header, rest);
-                    if checked != cookie::GOOD {
-                        return checked;
+                let checked = match owner.reason {
+                    RedirectReason::CookieEcho => cookie::sctp_cookie(ctx.ctx, place, header, rest),
+                    RedirectReason::Init if settings::policy() & policy::INIT_COOKIES != 0 => {
+                        init::sctp_init(ctx.ctx, place, header, rest)
                     }
+                    _ => GOOD,
+                };
+                if checked != GOOD {
+                    return checked;
                 }
                 owner
             }
@@ -103,6 +108,9 @@ fn judge(ctx: &XdpContext, packet: &Decoded) -> u32 {
     }
     deliver(ctx, packet, &owner)
 }
+
+/// What functions that look at a packet before its owner gets it give for one that it may get: no verdict's index.
+pub(crate) const GOOD: u32 = u32::MAX;
 
 /// Gives the frame with `packet` to `owner`, if its checksum is not wrong.
 #[inline(always)]

@@ -40,6 +40,10 @@ static ANSWERS_PER_CPU: Global<[u64; 2]> = Global::new(Rate::ANSWERS_PER_CPU.to_
 #[unsafe(no_mangle)]
 static ANSWERS_PER_PREFIX: Global<[u64; 2]> = Global::new(Rate::ANSWERS_PER_PREFIX.to_global());
 
+/// Rate of INITs that go to workers from each CPU before they are answered here.
+#[unsafe(no_mangle)]
+static INITS_PER_CPU: Global<[u64; 2]> = Global::new(Rate::INITS_PER_CPU.to_global());
+
 /// Rate of samples of each CPU.
 #[unsafe(no_mangle)]
 static SAMPLES_PER_CPU: Global<[u64; 2]> = Global::new(Rate::SAMPLES_PER_CPU.to_global());
@@ -105,6 +109,12 @@ pub(crate) fn answers_per_cpu() -> Rate {
 #[inline(always)]
 pub(crate) fn answers_per_prefix() -> Rate {
     Rate::from_global(ANSWERS_PER_PREFIX.load())
+}
+
+/// Rate of INITs that go to workers from each CPU before they are answered here.
+#[inline(always)]
+pub(crate) fn inits_per_cpu() -> Rate {
+    Rate::from_global(INITS_PER_CPU.load())
 }
 
 /// Rate of samples of each CPU.

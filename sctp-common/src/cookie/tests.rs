@@ -56,7 +56,8 @@ fn other_versions_and_too_many_addresses_are_not_read() {
     }
 }
 
-const SETTINGS: CookieSettings = CookieSettings { secret: KEY, epoch: 600_000_000_000, origin: 5_000_000_000 };
+const SETTINGS: CookieSettings =
+    CookieSettings::new(&CookieSecret::new(KEY), 600_000_000_000, 5_000_000_000, [60_000, 120_000]);
 
 /// A frame with a COOKIE ECHO that returns `cookie` with `further` addresses, sealed under [`SETTINGS`], and `padding` bytes behind.
 fn echo(cookie: &Cookie, further: &[[u8; ADDRESS_LENGTH]], padding: usize) -> Vec<u8> {

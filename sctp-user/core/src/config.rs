@@ -8,7 +8,8 @@ use core::num::NonZeroU16;
 use core::ops::RangeInclusive;
 use core::time::Duration;
 
-use sctp_common::cookie::CookieSecret;
+use sctp_common::cookie::{self, CookieSecret};
+use sctp_common::init::Offer;
 use sctp_common::steering::Steering;
 
 use crate::error::ConfigError;
@@ -328,6 +329,17 @@ impl Default for AssociationConfig {
 }
 
 impl AssociationConfig {
+    /// What the INIT ACKs of a listener with these settings say, for whoever answers INITs in front of the endpoint.
+    pub fn offer(&self) -> Offer {
+        Offer {
+            window: u32::try_from(self.receive_buffer).unwrap_or(u32::MAX),
+            outbound_streams: self.outbound_streams,
+            inbound_streams: self.max_inbound_streams,
+            further: self.max_paths.saturating_sub(1).min(cookie::MAX_ADDRESSES) as u16,
+            flags: if self.ecn { cookie::flags::ECN } else { 0 },
+        }
+    }
+
     /// The parameter values that RFC 9260 §16 suggests, to the letter.
     pub fn rfc() -> Self {
         Self {

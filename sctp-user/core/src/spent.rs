@@ -61,9 +61,16 @@ impl SpentCookies {
         }
     }
 
-    /// How the association ended whose cookie this is, if it did and the cookie may be fresh.
-    pub(crate) fn find(&self, local_port: u16, tag: u32, now: Instant) -> Option<Ending> {
-        self.tags.get(&(local_port, tag)).filter(|spent| spent.until > now).map(|spent| spent.ending)
+    /// How the association ended whose cookie this is, if it did and the cookie may be fresh. A cookie that is fresh for longer, until
+    /// `expiry`, is none of that association's: the tag has been drawn anew, by somebody in front of us who does not know of this.
+    pub(crate) fn find(&self, local_port: u16, tag: u32, expiry: Instant, now: Instant) -> Option<Ending> {
+        let is_its = |spent: &&Spent| spent.until > now && expiry <= spent.until;
+        self.tags.get(&(local_port, tag)).filter(is_its).map(|spent| spent.ending)
+    }
+
+    /// Whether the tag should not be drawn again.
+    pub(crate) fn has(&self, local_port: u16, tag: u32) -> bool {
+        self.tags.contains_key(&(local_port, tag))
     }
 
     /// How many are remembered.
@@ -106,11 +113,20 @@ mod tests {
         spent.insert(7, 1, at(100), Ending::OneSided, at(0));
         spent.insert(7, 2, at(50), Ending::Mutual, at(0));
         spent.insert(7, 3, at(0), Ending::Mutual, at(0));
-        assert_eq!(spent.find(7, 1, at(99)), Some(Ending::OneSided));
-        assert_eq!(spent.find(7, 1, at(100)), None);
-        assert_eq!(spent.find(7, 2, at(49)), Some(Ending::Mutual));
-        assert_eq!(spent.find(7, 3, at(0)), None);
-        assert_eq!(spent.find(8, 1, at(0)), None);
+        assert_eq!(spent.find(7, 1, at(99), at(99)), Some(Ending::OneSided));
+        assert_eq!(spent.find(7, 1, at(100), at(100)), None);
+        assert_eq!(spent.find(7, 2, at(49), at(49)), Some(Ending::Mutual));
+        assert_eq!(spent.find(7, 3, at(0), at(0)), None);
+        assert_eq!(spent.find(8, 1, at(0), at(0)), None);
+    }
+
+    #[test]
+    fn a_cookie_that_is_fresh_for_longer_is_another_s() {
+        let mut spent = SpentCookies::new(10, 1);
+        spent.insert(7, 1, at(100), Ending::OneSided, at(0));
+        assert_eq!(spent.find(7, 1, at(100), at(50)), Some(Ending::OneSided));
+        assert_eq!(spent.find(7, 1, at(101), at(50)), None);
+        assert!(spent.has(7, 1) && !spent.has(7, 2));
     }
 
     #[test]
@@ -133,12 +149,12 @@ mod tests {
             spent.insert(7, tag, at(100), Ending::OneSided, at(0));
             assert!(spent.len() <= 1000);
         }
-        assert_eq!(spent.find(7, 99_000, at(0)), None);
-        assert_eq!(spent.find(7, 99_001, at(0)), Some(Ending::OneSided));
+        assert_eq!(spent.find(7, 99_000, at(0), at(0)), None);
+        assert_eq!(spent.find(7, 99_001, at(0), at(0)), Some(Ending::OneSided));
         assert!(spent.tags.capacity() < 4000);
         let mut none = SpentCookies::new(0, 1);
         none.insert(7, 1, at(100), Ending::OneSided, at(0));
-        assert_eq!(none.find(7, 1, at(0)), None);
+        assert_eq!(none.find(7, 1, at(0), at(0)), None);
     }
 
     #[test]
@@ -146,6 +162,6 @@ mod tests {
         let mut spent = SpentCookies::new(10, 1);
         spent.insert(7, 1, at(100), Ending::OneSided, at(0));
         spent.insert(7, 1, at(300), Ending::Mutual, at(1));
-        assert_eq!((spent.len(), spent.find(7, 1, at(200))), (1, Some(Ending::Mutual)));
+        assert_eq!((spent.len(), spent.find(7, 1, at(200), at(200))), (1, Some(Ending::Mutual)));
     }
 }

@@ -12,7 +12,7 @@ use super::interfaces;
 use super::stack::{Parts, PendingWorker, Stack, random, start};
 use crate::datapath::Link;
 use crate::datapath::capture::CaptureSink;
-use crate::datapath::xdp::{ChecksumPolicy, FragmentPolicy};
+use crate::datapath::xdp::{ChecksumPolicy, FragmentPolicy, InitCookies};
 use crate::stack::ports::NoControl;
 
 /// Builds a [`Stack`].
@@ -35,6 +35,8 @@ pub struct StackBuilder {
     pub(super) silent: bool,
     pub(super) fragments: FragmentPolicy,
     pub(super) xdp_heartbeats: bool,
+    pub(super) init_cookies: InitCookies,
+    pub(super) init_threshold: Option<u32>,
     pub(super) udp_port: Option<NonZeroU16>,
     steering_key: Option<[u64; 2]>,
 }
@@ -89,6 +91,18 @@ impl StackBuilder {
     /// Has the XDP program answer the HEARTBEATs that peers send, so that idle associations wake no worker. Default: the workers do.
     pub fn xdp_heartbeats(mut self, answer: bool) -> StackBuilder {
         self.xdp_heartbeats = answer;
+        self
+    }
+
+    /// Whether the XDP program answers INITs with State Cookies, so that floods of them cost the workers nothing. Default: under load.
+    pub fn init_cookies(mut self, when: InitCookies) -> StackBuilder {
+        self.init_cookies = when;
+        self
+    }
+
+    /// How many INITs a second go to workers from each CPU before that counts as load. Default: 10 000.
+    pub fn init_threshold(mut self, per_second: u32) -> StackBuilder {
+        self.init_threshold = Some(per_second);
         self
     }
 

@@ -4,13 +4,14 @@ use std::io;
 use std::net::IpAddr;
 use std::thread;
 
+use sctp_common::init::Offer;
 use sctp_common::steering::Steering;
 use sctp_core::{Association, PeerChange, TagChange};
 
 use super::builder::StackBuilder;
 use super::error::BuildError;
 use super::stack::{Parts, PendingWorker, Stack, start};
-use crate::datapath::xdp::{self, XdpConfig, XdpInterfaces, receive_queues};
+use crate::datapath::xdp::{self, INIT_THRESHOLD, XdpConfig, XdpInterfaces, receive_queues};
 use crate::stack::ports::Control;
 
 /// Opens the interfaces and starts the workers.
@@ -32,6 +33,8 @@ pub(super) fn open(builder: &StackBuilder, key: [u64; 2]) -> Result<Stack, Build
         silent_out_of_the_blue: builder.silent,
         fragments: builder.fragments,
         answer_heartbeats: builder.xdp_heartbeats,
+        init_cookies: builder.init_cookies,
+        init_threshold: builder.init_threshold.unwrap_or(INIT_THRESHOLD),
         udp_port: builder.udp_port,
         capture: builder.capture.clone(),
         ..XdpConfig::new("", steering)
@@ -100,6 +103,16 @@ impl Control for XdpControl {
     fn disown_port(&self, port: u16) {
         if let Err(error) = self.control.disown_port(port) {
             tracing::warn!(port, %error, "the port could not be given back to the kernel");
+        }
+    }
+
+    fn offer(&self, port: u16, offer: Offer) -> io::Result<()> {
+        self.control.offer(port, offer)
+    }
+
+    fn withdraw_offer(&self, port: u16) {
+        if let Err(error) = self.control.withdraw_offer(port) {
+            tracing::warn!(port, %error, "XDP goes on answering INITs to the port");
         }
     }
 

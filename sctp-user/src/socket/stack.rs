@@ -73,6 +73,8 @@ impl Stack {
         // The port is claimed last: INITs come in when every worker can answer them.
         let lease = shared.common.ports.lease(port, Reason::Listener);
         listener.open(lease.map_err(|source| ListenError::Port { port, source })?);
+        let offered = shared.common.ports.control().offer(port, association.offer());
+        offered.map_err(|source| ListenError::Port { port, source })?;
         Ok(listener)
     }
 
@@ -312,7 +314,9 @@ pub(crate) fn start(parts: Parts) -> Result<Stack, BuildError> {
     let [first, last] = [random()?, random()?].map(u64::from_ne_bytes);
     let cookie_secret = CookieSecret::new([first, last]);
     if let Some(xdp) = &parts.xdp {
-        let checked = xdp.check_cookies(&cookie_secret, parts.endpoint.cookie_epoch(), common.clock.now());
+        let EndpointConfig { cookie_lifetime, .. } = parts.endpoint;
+        let (epoch, lifespans) = (parts.endpoint.cookie_epoch(), [cookie_lifetime, 2 * cookie_lifetime]);
+        let checked = xdp.check_cookies(&cookie_secret, epoch, lifespans, common.clock.now());
         checked.map_err(BuildError::Cookies)?;
     }
     let shared = Arc::new(Shared {

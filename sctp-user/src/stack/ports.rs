@@ -11,6 +11,7 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use sctp_common::init::Offer;
 use sctp_core::{Association, PeerChange, TagChange};
 
 /// What a data path wants to know about ports and tags. Called when associations come and go, never
@@ -24,6 +25,17 @@ pub(crate) trait Control: Send + Sync {
 
     /// Leave the port's packets to the kernel again.
     fn disown_port(&self, port: u16);
+
+    /// INITs to the port, which is ours, may be answered in front of the workers with what `offer` says of its listener.
+    ///
+    /// # Errors
+    /// When the data path cannot.
+    fn offer(&self, _port: u16, _offer: Offer) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// The port, which stays ours, has no listener any more.
+    fn withdraw_offer(&self, _port: u16) {}
 
     /// A verification tag of an association of `worker` has come into use or gone out of it.
     ///
@@ -139,6 +151,8 @@ impl Ports {
         if !entry.any() {
             uses.remove(&port);
             self.control.disown_port(port);
+        } else if reason == Reason::Listener && entry.listeners == 0 {
+            self.control.withdraw_offer(port);
         }
     }
 
@@ -223,6 +237,10 @@ mod tests {
             self.0.lock().unwrap().push(format!("disown {port}"));
         }
 
+        fn withdraw_offer(&self, port: u16) {
+            self.0.lock().unwrap().push(format!("withdraw {port}"));
+        }
+
         fn change_tag(&self, _worker: u16, _change: &TagChange) -> io::Result<()> {
             Ok(())
         }
@@ -251,7 +269,7 @@ mod tests {
         drop(one);
         drop(two);
         let calls = recorder.0.lock().unwrap().clone();
-        assert_eq!(calls, ["own 7", "disown 7"]);
+        assert_eq!(calls, ["own 7", "withdraw 7", "disown 7"]);
     }
 
     #[test]

@@ -59,7 +59,8 @@ impl Garbage {
             Self::BadChecksum => &["checksum"],
             Self::BadTag => &["bad-tag"],
             Self::OutOfTheBlue => &["to-be-answered", "answer-rate"],
-            Self::Init => &["init"],
+            // Beyond a rate the program answers them itself, or drops them where the driver does not send what it answers.
+            Self::Init => &["init", "init-ack", "init-rate"],
             // Some programs look at the cookie themselves.
             Self::CookieEcho => &["cookie-echo", "bad-cookie"],
             Self::Malformed => &["chunk-length", "chunk-truncated", "chunk-header", "no-chunk"],

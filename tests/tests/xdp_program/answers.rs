@@ -1,6 +1,6 @@
 //! Answers to packets out of the blue (RFC 9260 §8.4): byte for byte, and how many.
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use sctp_common::frame::{Decoded, decode, decode_udp};
 use sctp_common::limit::Rate;
 use sctp_common::maps::policy;
@@ -29,6 +29,8 @@ pub(crate) fn answer_to(frame: &[u8], reason: Answer) -> Result<Vec<u8>> {
         Answer::Abort => (kind::ABORT, flags::T, packet.verification_tag),
         Answer::ShutdownComplete => (kind::SHUTDOWN_COMPLETE, flags::T, packet.verification_tag),
         Answer::Refused => (kind::ABORT, 0, initiate_tag()?),
+        // It has random numbers in it: see `inits`.
+        Answer::InitAck => bail!("no two of them are the same"),
     };
     let sctp = sctp_between(packet.destination_port, packet.source_port, tag, &[kind, flags, 0, 4]);
     let mut answer = headers_of_answer(frame, &packet, sctp.len());

@@ -13,14 +13,14 @@ use super::frames::*;
 use super::model::Model;
 use super::program::{Program, Settings};
 
-const SECRET: [u64; 2] = [0x0102_0304_0506_0708, 0x1112_1314_1516_1718];
+pub(crate) const SECRET: [u64; 2] = [0x0102_0304_0506_0708, 0x1112_1314_1516_1718];
 const SECOND: u64 = 1_000_000_000;
-const EPOCH: u64 = 600 * SECOND;
+pub(crate) const EPOCH: u64 = 600 * SECOND;
 /// Drawn by us for an association that is being set up.
 const NEW_TAG: u32 = 0x0bad_cafe;
 
 /// What the program is told when the stack's time is `stack_time` now.
-fn settings(stack_time: u64) -> Result<CookieSettings> {
+pub(crate) fn settings(stack_time: u64) -> Result<CookieSettings> {
     // SAFETY: the time is a plain value, which the call fills.
     let now = unsafe {
         let mut now: libc::timespec = std::mem::zeroed();
@@ -28,7 +28,7 @@ fn settings(stack_time: u64) -> Result<CookieSettings> {
         now.tv_sec as u64 * SECOND + now.tv_nsec as u64
     };
     // A host that has just been started may not be as old as that.
-    Ok(CookieSettings { secret: SECRET, epoch: EPOCH, origin: now.wrapping_sub(stack_time) })
+    Ok(CookieSettings::new(&CookieSecret::new(SECRET), EPOCH, now.wrapping_sub(stack_time), [60_000, 120_000]))
 }
 
 /// A cookie that was made at `created` for the peer with `further` addresses, sealed under the secret.

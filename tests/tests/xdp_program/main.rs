@@ -4,6 +4,7 @@
 //! * [`answers`]: what packets out of the blue are answered, and how often;
 //! * [`heartbeats`]: HEARTBEATs that the program answers;
 //! * [`cookies`]: State Cookies that the program checks;
+//! * [`inits`]: INITs that the program answers;
 //! * [`icmp`]: ICMP errors that quote packets of ours, and fragments;
 //! * [`samples`]: dropped packets that are shown;
 //! * [`udp`]: SCTP in UDP (RFC 6951);
@@ -22,6 +23,7 @@ mod frames;
 mod headroom;
 mod heartbeats;
 mod icmp;
+mod inits;
 mod model;
 mod program;
 mod samples;

@@ -8,6 +8,7 @@ use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf, XskMap};
 use aya::programs::{ProgramFd, ProgramInfo, TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use sctp_common::cookie::CookieSettings;
+use sctp_common::init::{Announced, Offer};
 use sctp_common::limit::Rate;
 use sctp_common::maps::{
     AddressKey, HeartbeatEntry, HeartbeatKey, PeerEntry, PeerKey, PortEntry, TagEntry, TagKey, globals, names,
@@ -34,6 +35,8 @@ pub(crate) struct Settings {
     pub(crate) udp_port: u16,
     /// Rates of answers, for each CPU and for each source prefix.
     pub(crate) answers: [Rate; 2],
+    /// Rate of INITs that are not answered, under load.
+    pub(crate) inits: Rate,
     /// Rate of samples of dropped packets.
     pub(crate) samples: Rate,
     /// Entries of the map of tags.
@@ -51,6 +54,7 @@ impl Default for Settings {
             verify_up_to: u32::MAX,
             udp_port: UDP_PORT,
             answers: [UNLIMITED; 2],
+            inits: Rate::INITS_PER_CPU,
             samples: UNLIMITED,
             tags: 64,
             log_level: 0,
@@ -105,6 +109,7 @@ impl Program {
             .override_global(globals::UDP_PORT, &u32::from(settings.udp_port), true)
             .override_global(globals::ANSWERS_PER_CPU, &settings.answers[0].to_global(), true)
             .override_global(globals::ANSWERS_PER_PREFIX, &settings.answers[1].to_global(), true)
+            .override_global(globals::INITS_PER_CPU, &settings.inits.to_global(), true)
             .override_global(globals::SAMPLES_PER_CPU, &settings.samples.to_global(), true)
             .override_global(globals::LOG_LEVEL, &settings.log_level, true)
             .override_global(globals::TAG_BUCKET_COUNT, &buckets, true)
@@ -158,6 +163,16 @@ impl Program {
     pub(crate) fn check_cookies(&mut self, settings: &CookieSettings) -> Result<()> {
         let mut cookies: Array<_, [u8; CookieSettings::SIZE]> = Array::try_from(self.map(names::COOKIES)?)?;
         Ok(cookies.set(0, settings.to_bytes(), 0)?)
+    }
+
+    /// Lets INITs to `port` be answered with `offer`, and with these addresses of ours.
+    pub(crate) fn offer(&mut self, port: u16, offer: Offer, announced: &Announced) -> Result<()> {
+        let mut map: Array<_, [u8; Announced::SIZE]> = Array::try_from(self.map(names::ANNOUNCED)?)?;
+        map.set(0, announced.to_bytes(), 0)?;
+        let mut offers: Array<_, [u8; Offer::SIZE]> = Array::try_from(self.map(names::OFFERS)?)?;
+        offers.set(3, offer.to_bytes(), 0)?;
+        let mut ports: Array<_, [u8; PortEntry::SIZE]> = Array::try_from(self.map(names::PORTS)?)?;
+        Ok(ports.set(port.into(), PortEntry::owned(true).with_offer(3).to_bytes(), 0)?)
     }
 
     pub(crate) fn add_peer(&mut self, key: PeerKey, entry: PeerEntry) -> Result<()> {

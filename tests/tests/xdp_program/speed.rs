@@ -18,6 +18,7 @@ use sctp_common::wire::chunk as kind;
 use self::harness::{Handmade, RandomTag, time};
 use self::paired::{Figures, Side, Slices, measure};
 use super::frames::*;
+use super::inits::{Answering, linux_init};
 use super::model::Model;
 use super::program::{Outcome, Program, Settings};
 
@@ -61,7 +62,9 @@ fn the_verifier_has_patience_to_spare() -> Result<()> {
     if !sctp_lab::require_root() {
         return Ok(());
     }
-    let info = program(Settings::default())?.info()?;
+    // With all that can be switched on: what is not, the verifier need not look at.
+    let policy = policy::ANSWER_HEARTBEATS | policy::INIT_COOKIES;
+    let info = program(Settings { policy, ..Settings::default() })?.info()?;
     let verified = info.verified_instruction_count().context("the kernel does not count them")?;
     println!(
         "verified instructions {verified}, translated {} bytes, compiled {} bytes",
@@ -93,6 +96,7 @@ fn nanoseconds_per_packet() -> Result<()> {
     }
     let verifying = programs(Settings { policy: policy::ANSWER_HEARTBEATS, ..Settings::default() })?;
     let leaving = programs(Settings { policy: policy::SILENT, verify_up_to: 0, ..Settings::default() })?;
+    let answering = vec![Answering::always()?.program];
     let v4 = |packet: &[u8]| Ipv4::default().frame(packet);
     // DATA, or any other chunk with a value, such that the frame has so many bytes over IPv4.
     let sized = |bytes: usize| sctp(PORT, TAG, &data_chunk(bytes - 14 - 20 - 28));
@@ -122,6 +126,9 @@ fn nanoseconds_per_packet() -> Result<()> {
         ("answer ABORT, IPv6", &verifying, Ipv6::default().frame(&nobodys(&data_chunk(16))), None),
         ("answer SHUTDOWN COMPLETE", &verifying, v4(&nobodys(&chunk(kind::SHUTDOWN_ACK, 0, &[]))), None),
         ("answer ABORT to INIT", &verifying, v4(&sctp(QUIET_PORT, 0, &init_chunk())), None),
+        ("answer INIT ACK with cookie", &answering, v4(&sctp(PORT, 0, &init_chunk())), Some(350)),
+        ("answer INIT ACK with cookie, IPv6", &answering, Ipv6::default().frame(&sctp(PORT, 0, &init_chunk())), None),
+        ("answer INIT ACK with cookie to Linux", &answering, v4(&linux_init()), None),
         ("answer HEARTBEAT ACK", &verifying, v4(&heartbeat(66)), None),
         ("answer HEARTBEAT ACK", &verifying, v4(&heartbeat(130)), Some(120)),
     ];

@@ -260,11 +260,12 @@ fn every_verdict_and_every_reason() -> Result<()> {
         check(&program, &name, &frame, expected)?;
         seen.insert(expected);
     }
-    // Some have tests of their own, below, in `answers` and in `cookies`, since they are not about the frame. One needs a frame longer
+    // Some have tests of their own, below, in `answers`, `cookies` and `inits`, since they are not about the frame. One needs a frame longer
     // than a test run takes; the rule is tested in `sctp_common`. One needs a driver whose frames cannot be cut.
     seen.extend([Drop::NoSocket, Drop::NoMetadata, Drop::TooLong].map(Verdict::from));
     seen.extend([Verdict::from(Pass::Fragment), Answer::HeartbeatAck.into(), Redirect::ToBeAnswered.into()]);
-    seen.extend([Drop::BadCookie, Drop::StaleCookie].map(Verdict::from));
+    seen.extend([Drop::BadCookie, Drop::StaleCookie, Drop::InitRate].map(Verdict::from));
+    seen.insert(Answer::InitAck.into());
     seen.extend([Drop::OutOfTheBlue, Drop::OotbShutdownAck, Drop::AnswerRate, Drop::NoAnswer].map(Verdict::from));
     let unseen: Vec<_> = Verdict::all().filter(|verdict| !seen.contains(verdict)).collect();
     ensure!(unseen.is_empty(), "no frame of this test has the verdicts {unseen:?}");

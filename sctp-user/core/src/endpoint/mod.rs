@@ -520,7 +520,7 @@ impl Endpoint {
             //= RFC 9260 §5.1: "Tag_A SHOULD be a random number in the range of 1 to 4294967295"
             //= RFC 9260 §5.3.1: "Initiate Tag values SHOULD be selected from the range of 1 to 2^32 - 1."
             //= RFC 9260 §3.3.3: "The Initiate Tag MUST NOT take the value 0."
-            let spent = self.spent.find(local_port, tag, Instant::ORIGIN).is_some();
+            let spent = self.spent.has(local_port, tag);
             if tag != 0 && ours && !spent && !self.table.has_tag(local_port, tag) {
                 return tag;
             }

@@ -13,7 +13,7 @@ use super::Endpoint;
 use super::routing::Received;
 use crate::association::{Association, Context, NewAssociation, PeerParameters, draw_tie_tags, is_unicast};
 use crate::config::AssociationConfig;
-use crate::cookie::{Cookie, MAX_FURTHER};
+use crate::cookie::Cookie;
 use crate::event::{Discard, Handled};
 use crate::serial::Tsn;
 use crate::spent::Ending;
@@ -152,7 +152,7 @@ impl Endpoint {
         //= RFC 9260 §5.1.5: "the procedures in Section 5.2 SHOULD be followed"
         match existing {
             Some(slot) => self.cookie_for_existing(slot, now, &cookie, received),
-            None => match self.spent.find(cookie.local_port, cookie.local_tag, now) {
+            None => match self.spent.find(cookie.local_port, cookie.local_tag, cookie.expiry(), now) {
                 None => self.accept(now, &cookie, received),
                 // The association that it made has ended. The peer must not believe that there is one.
                 Some(Ending::OneSided) => self.refuse(&received, cookie.peer_tag, &[]),
@@ -169,6 +169,10 @@ impl Endpoint {
         let Some(listener) = self.listeners.get_mut(&cookie.local_port) else {
             return self.refuse(&received, cookie.peer_tag, &[]);
         };
+        // Cookies keep no tag free: the same may have been drawn again, and another peer have been quicker to return its cookie.
+        if self.table.has_tag(cookie.local_port, cookie.local_tag) {
+            return self.refuse(&received, cookie.peer_tag, &[]);
+        }
         if full || listener.accepted >= listener.max_associations {
             return self.refuse(&received, cookie.peer_tag, &[Cause::OutOfResource]);
         }
@@ -327,6 +331,7 @@ impl Endpoint {
         received: &Received<'_, '_>,
     ) -> Result<Handled, Discard> {
         let Own { local_tag, initial_tsn, tie_tags, config, addresses } = own;
+        let offer = config.offer();
         let others = parameters.addresses.iter().filter(|address| **address != received.source);
         let cookie = Cookie {
             local_port: received.packet.destination_port,
@@ -338,14 +343,14 @@ impl Endpoint {
             local_initial_tsn: initial_tsn,
             peer_initial_tsn: init.initial_tsn,
             peer_window: init.a_rwnd,
-            outbound_streams: config.outbound_streams.min(init.inbound_streams),
-            inbound_streams: init.outbound_streams.min(config.max_inbound_streams),
-            flags: if config.ecn && parameters.ecn { flags::ECN } else { 0 },
+            outbound_streams: offer.outbound_streams.min(init.inbound_streams),
+            inbound_streams: init.outbound_streams.min(offer.inbound_streams),
+            flags: if parameters.ecn { offer.flags & flags::ECN } else { 0 },
             created: now,
             lifetime: self.cookie_life(parameters.cookie_extension),
             source: received.source,
             destination: received.destination,
-            addresses: others.take(MAX_FURTHER.min(config.max_paths - 1)).copied().collect(),
+            addresses: others.take(offer.further.into()).copied().collect(),
         };
         let sealed = self.cookies.seal(&cookie);
         let mut list: SmallVec<[Parameter<'_>; 8]> = SmallVec::new();
@@ -373,11 +378,11 @@ impl Endpoint {
         loop {
             let init_ack = InitAck(Init {
                 initiate_tag: local_tag,
-                a_rwnd: u32::try_from(config.receive_buffer).unwrap_or(u32::MAX),
+                a_rwnd: offer.window,
                 //= RFC 9260 §3.3.3: "The value of 0 MUST NOT be used, and the value MUST NOT be greater than the MIS value
                 //= sent in the INIT chunk."
-                outbound_streams: config.outbound_streams.min(init.inbound_streams),
-                inbound_streams: config.max_inbound_streams,
+                outbound_streams: offer.outbound_streams.min(init.inbound_streams),
+                inbound_streams: offer.inbound_streams,
                 initial_tsn,
                 parameters: ParameterList::new(&list),
             });

@@ -15,6 +15,7 @@ mod forger;
 mod handshake;
 mod hostile;
 mod icmp;
+mod in_front;
 mod partial_delivery;
 mod path_mtu;
 mod paths;

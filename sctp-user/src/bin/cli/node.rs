@@ -33,6 +33,7 @@ impl Node {
     pub(crate) fn open(options: &StackOptions) -> Result<Self> {
         let mut builder = Stack::builder().trusted_link(options.trusted_link).checksum(options.checksum);
         builder = builder.fragments(options.fragments.into()).xdp_heartbeats(options.xdp_heartbeats);
+        builder = builder.init_cookies(options.init_cookies.into()).init_threshold(options.init_threshold);
         builder = builder.silent_out_of_the_blue(options.ootb == OutOfTheBlue::Silent);
         for interface in &options.interfaces {
             builder = builder.interface(interface);

@@ -5,8 +5,8 @@ use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgAction, Args, ValueEnum};
-use sctp_user::datapath::xdp::{ChecksumPolicy, FragmentPolicy, kept};
+use clap::{ArgAction, Args, ValueEnum, value_parser};
+use sctp_user::datapath::xdp::{self, ChecksumPolicy, FragmentPolicy, kept};
 use sctp_user::{AssociationConfig, Profile};
 
 use super::values;
@@ -53,6 +53,14 @@ pub(crate) struct StackOptions {
     #[arg(long, help_heading = "Stack")]
     pub(crate) xdp_heartbeats: bool,
 
+    /// Let the XDP program answer INITs with State Cookies: under load (auto), always, or not at all (off), so that all go to workers
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t, help_heading = "Stack")]
+    pub(crate) init_cookies: InitCookies,
+
+    /// INITs a second on each CPU beyond which there is load
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..), default_value_t = 10_000, help_heading = "Stack")]
+    pub(crate) init_threshold: u32,
+
     /// Keep the XDP program attached when this command ends, however it ends, and let `sctp xdp replace` exchange it meanwhile. DIR is in a
     /// BPF file system [default: /sys/fs/bpf/sctp]
     #[arg(
@@ -89,6 +97,28 @@ pub(crate) enum OutOfTheBlue {
     Answer,
     /// Answer none
     Silent,
+}
+
+/// When the XDP program answers INITs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum InitCookies {
+    /// Not at all
+    Off,
+    /// When there are more than --init-threshold
+    #[default]
+    Auto,
+    /// Always, as far as it can
+    Always,
+}
+
+impl From<InitCookies> for xdp::InitCookies {
+    fn from(when: InitCookies) -> Self {
+        match when {
+            InitCookies::Off => Self::Off,
+            InitCookies::Auto => Self::Auto,
+            InitCookies::Always => Self::Always,
+        }
+    }
 }
 
 /// What to do with IP fragments of packets for the stack.

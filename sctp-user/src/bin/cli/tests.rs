@@ -30,6 +30,7 @@ fn servers() {
     assert_eq!((options.stack.workers, options.stack.queues), (Some(2), Some(4)));
     assert_eq!((options.stack.checksum, options.stack.ootb), (ChecksumPolicy::Xdp, options::OutOfTheBlue::Answer));
     assert_eq!(options.stack.fragments, options::Fragments::Reassemble);
+    assert_eq!((options.stack.init_cookies, options.stack.init_threshold), (options::InitCookies::Auto, 10_000));
     assert_eq!(options.stack.local_addresses, ["fd00::1".parse::<std::net::IpAddr>().unwrap()]);
     let Command::Echo(options) = parse("sctp echo -i eth0 --abort-after 3 --abort-reason maintenance").unwrap() else {
         panic!("another command")
@@ -37,7 +38,7 @@ fn servers() {
     assert_eq!((options.abort_after, options.abort_reason.as_str()), (Some(3), "maintenance"));
     let Command::Perf(perf::PerfCommand::Server(options)) = parse(concat!(
         "sctp perf server -i eth0 --profile ran --trusted-link --checksum split=300 --ootb silent --fragments pass --xdp-heartbeats ",
-        "--capture x.pcapng --associations 2 --json -vv"
+        "--init-cookies always --init-threshold 5 --capture x.pcapng --associations 2 --json -vv"
     ))
     .unwrap() else {
         panic!("another command")
@@ -48,6 +49,7 @@ fn servers() {
     assert_eq!(options.stack.checksum, ChecksumPolicy::Split { limit: 300 });
     assert_eq!(options.stack.ootb, options::OutOfTheBlue::Silent);
     assert_eq!((options.stack.fragments, options.stack.xdp_heartbeats), (options::Fragments::Pass, true));
+    assert_eq!((options.stack.init_cookies, options.stack.init_threshold), (options::InitCookies::Always, 5));
     assert_eq!(options.stack.capture.as_deref(), Some(std::path::Path::new("x.pcapng")));
     assert_eq!(options.stack.verbosity.level, 2);
 }

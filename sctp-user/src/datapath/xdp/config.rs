@@ -43,6 +43,10 @@ pub struct XdpConfig {
     /// The XDP program answers the HEARTBEATs of live associations (RFC 9260 §8.3), so that idle associations wake no worker; not on
     /// veth, which may not send the answers.
     pub answer_heartbeats: bool,
+    /// Whether the XDP program answers INITs with a State Cookie (RFC 9260 §5.1.3).
+    pub init_cookies: InitCookies,
+    /// How many INITs a second go to workers from each CPU before [`InitCookies::Auto`] does something about more.
+    pub init_threshold: u32,
     /// Our UDP encapsulation port (RFC 6951): SCTP that comes to it in UDP is ours, and what goes in UDP goes from it. `None`: the kernel keeps
     /// all UDP.
     pub udp_port: Option<NonZeroU16>,
@@ -83,6 +87,8 @@ impl XdpConfig {
             silent_out_of_the_blue: false,
             fragments: FragmentPolicy::default(),
             answer_heartbeats: false,
+            init_cookies: InitCookies::default(),
+            init_threshold: INIT_THRESHOLD,
             udp_port: None,
             frames: None,
             frame_size: FrameSize::default(),
@@ -141,6 +147,8 @@ impl XdpConfig {
             (self.fragments != FragmentPolicy::Drop, policy::PASS_FRAGMENTS),
             (self.answer_heartbeats && sends_answers, policy::ANSWER_HEARTBEATS),
             (!sends_answers, policy::WORKERS_ANSWER),
+            (self.init_cookies != InitCookies::Off, policy::INIT_COOKIES),
+            (self.init_cookies == InitCookies::Always && sends_answers, policy::ALWAYS_INIT_COOKIES),
         ];
         bits.into_iter().filter(|(wanted, _)| *wanted).fold(0, |all, (_, bit)| all | bit)
     }
@@ -211,6 +219,26 @@ pub enum FragmentPolicy {
     /// All are left to the kernel, for whoever reassembles there.
     Pass,
 }
+
+/// Whether the XDP program answers INITs itself (RFC 9260 §5.1.3), so that a flood of them costs no worker anything. Whoever gets an INIT ACK
+/// of its and returns the cookie has the same association as if a worker had answered.
+///
+/// Some INITs only a worker can answer: above all those of peers that have an association already, to restart it, and those in UDP. Where
+/// the program answers the others, it lets each CPU have 4000 of these a second, and each source network (/24 or /56) four.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum InitCookies {
+    /// It does not: all INITs go to workers, however many there are.
+    Off,
+    /// Those beyond [`XdpConfig::init_threshold`]. Where the driver does not send what the program answers (veth), those are taken for
+    /// ones that only a worker can answer.
+    #[default]
+    Auto,
+    /// All that it can; where the driver does not send, as [`Auto`](Self::Auto).
+    Always,
+}
+
+/// How many INITs a second go to workers from each CPU unless something else is set.
+pub(crate) const INIT_THRESHOLD: u32 = 10_000;
 
 /// Who verifies the CRC32c of received packets.
 ///
@@ -349,8 +377,12 @@ mod tests {
 
     #[test]
     fn each_switch_is_a_bit_of_its_own() {
-        let config = || XdpConfig { fragments: FragmentPolicy::Drop, ..config() };
+        assert_eq!(config().policy(true), policy::PASS_FRAGMENTS | policy::INIT_COOKIES);
+        let config = || XdpConfig { fragments: FragmentPolicy::Drop, init_cookies: InitCookies::Off, ..config() };
         assert_eq!(config().policy(true), 0);
+        let always = XdpConfig { init_cookies: InitCookies::Always, ..config() };
+        assert_eq!(always.policy(true), policy::INIT_COOKIES | policy::ALWAYS_INIT_COOKIES);
+        assert_eq!(always.policy(false), policy::INIT_COOKIES | policy::WORKERS_ANSWER);
         let switched = [
             XdpConfig { trusted_link: true, ..config() },
             XdpConfig { silent_out_of_the_blue: true, ..config() },

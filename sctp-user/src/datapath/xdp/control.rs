@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use aya::maps::MapError;
 use sctp_common::cookie::CookieSettings;
+use sctp_common::init::{Announced, Offer};
 use sctp_common::judge::Tables;
 use sctp_common::maps::{
     AddressKey, HeartbeatKey, PeerEntry, PeerKey, PortEntry, TagEntry, TagKey, TagKind as MapTagKind,
@@ -26,6 +27,7 @@ use super::super::socket::Socket;
 use super::config::Mode;
 use super::drops::{DropWatch, Drops};
 use super::log::LogReader;
+use super::offers::Offers;
 use super::packet::UdpReceive;
 use super::program::Program;
 use super::reserve::UdpReservation;
@@ -88,6 +90,8 @@ pub(super) struct Programs {
     pub(super) heartbeats: HashMap<(u16, u32), Vec<HeartbeatKey>>,
     /// Associations whose peer's tag names another association in the programs.
     pub(super) shared_tags: SharedTags,
+    /// What the programs say of listeners.
+    pub(super) offers: Offers,
 }
 
 impl Control {
@@ -105,20 +109,61 @@ impl Control {
         self.everywhere(|program| program.set_port(port, PortEntry::owned(listening)))
     }
 
-    /// Has the programs check State Cookies before a COOKIE ECHO reaches a worker (RFC 9260 §5.1.5): with the `secret` of the endpoints, of
-    /// whose keys each is used for `epoch`, and whose time is `now`. Without this every COOKIE ECHO for us passes.
+    /// Lets the programs answer INITs to `port`, which must be [ours](Self::own_port), for a listener with this `offer`, if they are
+    /// [to do so](super::XdpConfig::init_cookies). Of more than 256 different offers they answer INITs to the first only.
     ///
     /// # Errors
     ///
     /// As [`own_port`](Self::own_port).
-    pub fn check_cookies(&self, secret: &CookieSecret, epoch: Duration, now: Instant) -> io::Result<()> {
+    pub fn offer(&self, port: u16, offer: Offer) -> io::Result<()> {
+        let mut programs = self.programs();
+        let Programs { programs, offers, .. } = &mut *programs;
+        let place = offers.add(port, offer);
+        programs.iter_mut().try_for_each(|program| {
+            let entry = program.port(port);
+            let Some(place) = place else { return program.set_port(port, entry.without_offer()).map_err(map_error) };
+            program.set_offer(place, offer).map_err(map_error)?;
+            program.set_port(port, entry.with_offer(place)).map_err(map_error)
+        })
+    }
+
+    /// Nobody listens on `port` any more: INITs to it go to workers.
+    ///
+    /// # Errors
+    ///
+    /// As [`own_port`](Self::own_port).
+    pub fn withdraw_offer(&self, port: u16) -> io::Result<()> {
+        let mut programs = self.programs();
+        let Programs { programs, offers, .. } = &mut *programs;
+        programs.iter_mut().try_for_each(|program| {
+            let entry = program.port(port).without_offer();
+            program.set_port(port, entry).map_err(map_error)
+        })?;
+        offers.remove(port);
+        Ok(())
+    }
+
+    /// Has the programs check State Cookies before a COOKIE ECHO reaches a worker (RFC 9260 §5.1.5), and make them where they
+    /// [answer INITs](Self::offer): with the `secret` of the endpoints, of whose keys each is used for `epoch`, and whose time is `now`. A cookie
+    /// lives for the first of the two `lifespans`, or up to the second if the peer asks for more. Without this every COOKIE ECHO for us passes,
+    /// and no INIT is answered.
+    ///
+    /// # Errors
+    ///
+    /// As [`own_port`](Self::own_port).
+    pub fn check_cookies(
+        &self,
+        secret: &CookieSecret,
+        epoch: Duration,
+        lifespans: [Duration; 2],
+        now: Instant,
+    ) -> io::Result<()> {
         let monotonic = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
         let monotonic = monotonic.tv_sec as u64 * 1_000_000_000 + monotonic.tv_nsec as u64;
-        let settings = CookieSettings {
-            secret: secret.words(),
-            epoch: u64::try_from(epoch.as_nanos()).unwrap_or(u64::MAX),
-            origin: monotonic.wrapping_sub(now.as_nanos()),
-        };
+        let epoch = u64::try_from(epoch.as_nanos()).unwrap_or(u64::MAX);
+        let milliseconds = |lifespan: Duration| u32::try_from(lifespan.as_millis()).unwrap_or(u32::MAX);
+        let lifespans = lifespans.map(milliseconds);
+        let settings = CookieSettings::new(secret, epoch, monotonic.wrapping_sub(now.as_nanos()), lifespans);
         self.everywhere(|program| program.check_cookies(&settings))
     }
 
@@ -128,7 +173,9 @@ impl Control {
     ///
     /// As [`own_port`](Self::own_port).
     pub fn disown_port(&self, port: u16) -> io::Result<()> {
-        self.everywhere(|program| program.set_port(port, PortEntry::default()))
+        self.everywhere(|program| program.set_port(port, PortEntry::default()))?;
+        self.programs().offers.remove(port);
+        Ok(())
     }
 
     /// Tells the programs of a verification tag that has come into use or gone out of it, by an association
@@ -259,6 +306,7 @@ impl Control {
         if wanted == *present {
             return Ok(());
         }
+        let announced = Announced::new(addresses);
         for program in programs {
             // First the new ones, so that an address that stays is ours all the time.
             for &address in &wanted {
@@ -267,6 +315,7 @@ impl Control {
             for &address in present.difference(&wanted) {
                 program.remove_address(address).map_err(map_error)?;
             }
+            program.set_announced(&announced).map_err(map_error)?;
         }
         *present = wanted;
         Ok(())

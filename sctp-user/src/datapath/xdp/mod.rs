@@ -28,6 +28,7 @@ mod ethtool;
 pub mod kept;
 mod link;
 mod log;
+mod offers;
 mod open;
 mod packet;
 mod parked;
@@ -39,7 +40,8 @@ mod route;
 mod shared_tags;
 mod tags;
 
-pub use config::{AttachMode, ChecksumPolicy, CopyPolicy, FragmentPolicy, InterfaceMode, Mode, XdpConfig};
+pub(crate) use config::INIT_THRESHOLD;
+pub use config::{AttachMode, ChecksumPolicy, CopyPolicy, FragmentPolicy, InitCookies, InterfaceMode, Mode, XdpConfig};
 pub use control::{Control, QueueCounters};
 pub use drops::{DropWatch, DroppedPacket};
 pub use error::OpenError;

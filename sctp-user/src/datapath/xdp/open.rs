@@ -15,6 +15,7 @@ use super::drops::Drops;
 use super::error::OpenError;
 use super::link::XdpLink;
 use super::log::LogReader;
+use super::offers::Offers;
 use super::packet::UdpReceive;
 use super::port::{Port, QueueAccess};
 use super::program::{Program, Target};
@@ -113,6 +114,7 @@ impl XdpInterfaces {
                 addresses: HashSet::new(),
                 heartbeats: HashMap::new(),
                 shared_tags: SharedTags::default(),
+                offers: Offers::default(),
             }),
             sockets: sockets.weak(),
             _log: log,

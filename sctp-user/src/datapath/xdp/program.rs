@@ -10,6 +10,8 @@ use aya::programs::xdp::XdpLinkId;
 use aya::programs::{ProgramError, ProgramInfo, Xdp, XdpMode, loaded_links, loaded_programs};
 use aya::{Ebpf, EbpfLoader};
 use sctp_common::cookie::CookieSettings;
+use sctp_common::init::{Announced, Offer};
+use sctp_common::limit::Rate;
 use sctp_common::maps::{
     AddressKey, HeartbeatEntry, HeartbeatKey, PeerEntry, PeerKey, PortEntry, TagEntry, TagKey, counter_index, counters,
     globals, names, socket_index,
@@ -37,6 +39,8 @@ pub(super) struct Program {
     addresses: HashMap<MapData, [u8; AddressKey::SIZE], u32>,
     address_generation: Array<MapData, u32>,
     cookies: Array<MapData, [u8; CookieSettings::SIZE]>,
+    offers: Array<MapData, [u8; Offer::SIZE]>,
+    announced: Array<MapData, [u8; Announced::SIZE]>,
     sockets: XskMap<MapData>,
     counters: PerCpuArray<MapData, u64>,
     /// Holds the program and, unless it is kept, its attachment.
@@ -97,6 +101,8 @@ impl Program {
             addresses: map(&mut ebpf, names::ADDRESSES)?,
             address_generation: map(&mut ebpf, names::ADDRESS_GENERATION)?,
             cookies: map(&mut ebpf, names::COOKIES)?,
+            offers: map(&mut ebpf, names::OFFERS)?,
+            announced: map(&mut ebpf, names::ANNOUNCED)?,
             sockets: map(&mut ebpf, names::XSKS)?,
             counters: map(&mut ebpf, names::COUNTERS)?,
             _ebpf: ebpf,
@@ -194,7 +200,17 @@ impl Program {
         self.address_generation.set(0, generation.wrapping_add(1), 0)
     }
 
-    /// How State Cookies are checked from now on.
+    /// What INIT ACKs say of listeners with the offer at this place of the map.
+    pub(super) fn set_offer(&mut self, place: u16, offer: Offer) -> Result<(), MapError> {
+        self.offers.set(u32::from(place), offer.to_bytes(), 0)
+    }
+
+    /// Which addresses INIT ACKs list from now on.
+    pub(super) fn set_announced(&mut self, announced: &Announced) -> Result<(), MapError> {
+        self.announced.set(0, announced.to_bytes(), 0)
+    }
+
+    /// How State Cookies are made and checked from now on.
     pub(super) fn check_cookies(&mut self, settings: &CookieSettings) -> Result<(), MapError> {
         self.cookies.set(0, settings.to_bytes(), 0)
     }
@@ -250,6 +266,7 @@ impl Settings {
         let workers = u32::from(config.steering.workers);
         let tags = config.tags.unwrap_or(DEFAULT_TAGS);
         let buckets = buckets_for(tags);
+        let inits = config.init_threshold;
         let udp_port = config.udp_port.map_or(0, |port| u32::from(port.get()));
         let globals = [
             (globals::TAG_BUCKET_COUNT, buckets.to_ne_bytes().to_vec()),
@@ -259,6 +276,7 @@ impl Settings {
             (globals::QUEUES, target.queues.to_ne_bytes().to_vec()),
             (globals::VERIFY_UP_TO, config.checksum.verify_up_to().to_ne_bytes().to_vec()),
             (globals::UDP_PORT, udp_port.to_ne_bytes().to_vec()),
+            (globals::INITS_PER_CPU, Rate::per_second(inits).to_global().map(u64::to_ne_bytes).concat()),
         ];
         let mut sizes = BTreeMap::from([
             (names::XSKS, target.queues * workers),
