@@ -87,7 +87,9 @@ fn shutdown_complete(foreign: &Foreign, family: Family, socket: &PacketSocket) -
 
 /// HEARTBEATs of an idle peer, which would take its path for lost without their acknowledgements.
 fn heartbeat_ack(foreign: &Foreign, family: Family, socket: &PacketSocket) -> Vec<u8> {
-    let server = foreign.serve_ours(&["--xdp-heartbeats"]).unwrap();
+    let addresses = foreign.our_addresses(family);
+    let words: Vec<&str> = ["--xdp-heartbeats"].into_iter().chain(addresses.iter().map(String::as_str)).collect();
+    let server = foreign.serve_ours(&words).unwrap();
     let options = ["--hold", "--mode", "echo", "--count", "20", "--timers", "200/200/2000/100/2"];
     let mut client = foreign.client(family, &options).unwrap();
     client.wait_for_line("peer_tag", LONG).unwrap();
