@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::net::Net;
 use super::*;
-use crate::ReceivedMessage;
+use crate::{AssociationConfig, MessagePart, Notification, ReceivedMessage};
 
 const MESSAGES: u64 = 10_000;
 const STREAMS: u16 = 16;
@@ -159,4 +159,43 @@ async fn clones_send_and_receive_at_once() {
     let mut got: Vec<u64> = within(tasks.join_all()).await.into_iter().flatten().collect();
     got.sort_unstable();
     assert!(got.into_iter().eq(0..4 * EACH), "each message came to one of the readers");
+}
+
+/// A mebibyte to whoever has room for a quarter of it, as RFC 9260 §6.9 has it; the next one ends with the association.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_larger_than_the_receive_buffer_comes_in_parts() {
+    const LENGTH: usize = 1 << 20;
+    const POINT: usize = 64 << 10;
+    let takes = AssociationConfig {
+        receive_buffer: 256 << 10,
+        max_receive_buffer: 0,
+        max_message_size: POINT,
+        partial_delivery_point: Some(POINT),
+        ..AssociationConfig::default()
+    };
+    let sends = AssociationConfig { receive_buffer: 2 << 20, max_message_size: LENGTH, ..AssociationConfig::default() };
+    let (listen, connect) = (ListenOptions::default().association(takes), ConnectOptions::default().association(sends));
+    let pair = Pair::with_options(&Net::new(), listen, connect).await;
+    let mut notifications = pair.accepted.notifications();
+    pair.connected.send(Message::new(3, content(1, LENGTH))).await.unwrap();
+    pair.connected.send(Message::new(3, content(2, 100))).await.unwrap();
+    let (mut parts, mut received) = (Vec::new(), Vec::new());
+    while parts.last().is_none_or(|part: &MessagePart| part.is_followed()) {
+        let part = within(pair.accepted.recv()).await.unwrap().unwrap();
+        assert_eq!((part.stream, part.ssn), (3, 0));
+        parts.push(part.part);
+        received.extend_from_slice(&part.into_bytes());
+    }
+    assert!(received == content(1, LENGTH), "the parts are the message");
+    assert_eq!((parts[0], parts[parts.len() - 1]), (MessagePart::First, MessagePart::Last));
+    let short = within(pair.accepted.recv()).await.unwrap().unwrap();
+    assert_eq!((short.part, short.len()), (MessagePart::Whole, 100));
+
+    // Nobody reads on: the rest cannot come.
+    pair.connected.send(Message::new(3, content(3, LENGTH)).with_ppid(7)).await.unwrap();
+    let first = within(pair.accepted.recv()).await.unwrap().unwrap();
+    assert_eq!((first.part, first.ssn), (MessagePart::First, 2));
+    pair.connected.abort("enough");
+    let aborted = Notification::PartialDeliveryAborted { stream: 3, ssn: 2, ppid: 7 };
+    while within(notifications.next()).await.expect("it is told before the end") != aborted {}
 }
