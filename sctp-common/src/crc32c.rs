@@ -19,6 +19,7 @@
 //!
 //! Userspace has the CPU's instruction through the crate `crc32c` and should use that for packets of any size.
 
+pub mod difference;
 mod sparse;
 
 use crate::frame::{Frame, MAX_SCTP_LENGTH, Words as _};
@@ -49,6 +50,13 @@ impl Crc32c {
     fn byte<F: Frame + ?Sized>(self, byte: u8) -> Self {
         let (byte, state) = F::in_order(byte.into(), self.0.into());
         Self((self.0 >> 8) ^ look_up(0, state ^ byte))
+    }
+
+    /// Adds sixteen bytes, the first of them the least significant of the first word.
+    #[inline(always)]
+    #[must_use]
+    pub const fn sixteen(self, words: [u64; 2]) -> Self {
+        Self(double_step(&TABLES, self.0, words))
     }
 
     /// Adds four bytes.

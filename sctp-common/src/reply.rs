@@ -26,7 +26,7 @@
 //!
 //! Answers are given in words of 32 bits, most significant byte first on the wire, as the pictures in the RFCs have them.
 
-use crate::crc32c::Crc32c;
+use crate::crc32c::{Crc32c, difference};
 use crate::frame::{Addresses, Decoded, UdpHeader};
 use crate::udp;
 use crate::verdict::AnswerReason;
@@ -183,17 +183,24 @@ pub fn is_plain_heartbeat(packet: &Decoded) -> bool {
         && usize::from(packet.l3_offset) + header == usize::from(packet.sctp_offset)
 }
 
-/// The first four words of the HEARTBEAT ACK that answers `packet`, a [plain](is_plain_heartbeat) HEARTBEAT of the peer that has drawn
-/// `peer_tag`: common header, with a checksum of zero, and chunk header. What follows is to stay as it is (RFC 9260 §8.3).
+/// The first four words of the HEARTBEAT ACK that answers `packet`, a [plain](is_plain_heartbeat) HEARTBEAT with this `checksum` of the peer
+/// that has drawn `peer_tag`: common header and chunk header. What follows is to stay as it is (RFC 9260 §8.3), and so the
+/// answer's checksum [follows from the HEARTBEAT's](difference).
+///
+/// `None` for a packet without a chunk.
 #[inline(always)]
 #[must_use]
-pub fn heartbeat_ack(packet: &Decoded, peer_tag: u32) -> [u32; 4] {
+pub fn heartbeat_ack(packet: &Decoded, checksum: u32, peer_tag: u32) -> Option<[u32; 4]> {
     let ports = u32::from(packet.destination_port) << 16 | u32::from(packet.source_port);
-    let length = match packet.first_chunk() {
-        Some(first) => first.length,
-        None => 0,
-    };
-    [ports, peer_tag, 0, u32::from(chunk::HEARTBEAT_ACK) << 24 | u32::from(length)]
+    let first = packet.first_chunk()?;
+    let chunk = u32::from(chunk::HEARTBEAT_ACK) << 24 | u32::from(first.length);
+    // From most significant byte first, as words are here, to least.
+    let ports_differ = (ports ^ ports.rotate_left(16)).swap_bytes();
+    let tags_differ = (packet.verification_tag ^ peer_tag).swap_bytes();
+    let chunks_differ = u32::from(first.kind ^ chunk::HEARTBEAT_ACK) | u32::from(first.flags) << 8;
+    let words = [u64::from(ports_differ) | u64::from(tags_differ) << 32, u64::from(chunks_differ) << 32];
+    let checksum = checksum ^ difference::of_head(words, packet.sctp_len.into());
+    Some([ports, peer_tag, checksum.swap_bytes(), chunk])
 }
 
 const SCTP_WORDS: usize = (COMMON_HEADER_LENGTH + CHUNK_HEADER_LENGTH) / 4;
@@ -222,9 +229,8 @@ fn sctp(packet: &Decoded, answer: Answer) -> [u32; SCTP_WORDS] {
     let ports = u32::from(packet.destination_port) << 16 | u32::from(packet.source_port);
     let tag = answer.tag;
     let chunk = u32::from(kind) << 24 | u32::from(flags) << 16 | CHUNK_HEADER_LENGTH as u32;
-    let [p0, p1, p2, p3] = ports.to_be_bytes();
-    let [t0, t1, t2, t3] = tag.to_be_bytes();
-    let crc = Crc32c::new().eight([p0, p1, p2, p3, t0, t1, t2, t3]).four([0; 4]).four(chunk.to_be_bytes());
+    let first = u64::from(ports.swap_bytes()) | u64::from(tag.swap_bytes()) << 32;
+    let crc = Crc32c::new().sixteen([first, u64::from(chunk.swap_bytes()) << 32]);
     // The checksum is the one field that goes least significant byte first (Appendix A).
     [ports, tag, crc.finish().swap_bytes(), chunk]
 }
@@ -347,6 +353,31 @@ mod tests {
         assert_eq!(answer[24..28], [1, 2, 3, 4]);
         assert_eq!(answer[32..], [6, 0, 0, 4]);
         assert!(checked(&answer[20..]));
+    }
+
+    /// HEARTBEATs of every length, and flags that nobody has defined.
+    #[test]
+    fn a_heartbeat_ack_has_the_right_checksum() {
+        for (length, flags) in (20..2000).step_by(4).zip([0, 0xff, 1].into_iter().cycle()) {
+            let mut packet = vec![7; length];
+            packet[..8].copy_from_slice(&[0x13, 0x89, 0x96, 0x0c, 0x12, 0x34, 0x56, 0x78]);
+            let [high, low] = (length as u16 - 12).to_be_bytes();
+            packet[12..16].copy_from_slice(&[4, flags, high, low]);
+            packet[8..12].fill(0);
+            let checksum = ::crc32c::crc32c(&packet);
+            packet[8..12].copy_from_slice(&checksum.to_le_bytes());
+            let mut ip = vec![0x45, 0, 0, 0, 0, 0, 0x40, 0, 64, 132, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
+            ip[2..4].copy_from_slice(&(length as u16 + 20).to_be_bytes());
+            samples::repair(&mut ip);
+            let frame = samples::ethernet(&[], 0x0800, &[ip, packet.clone()].concat());
+            let decoded = decode(frame.as_slice()).unwrap();
+            assert!(is_plain_heartbeat(&decoded));
+            let words = heartbeat_ack(&decoded, decoded.checksum, 0x0102_0304).unwrap();
+            packet[..16].copy_from_slice(&bytes(&words));
+            assert_eq!(packet[..8], [0x96, 0x0c, 0x13, 0x89, 1, 2, 3, 4]);
+            assert_eq!(packet[12..16], [5, 0, high, low]);
+            assert!(checked(&packet), "{length} bytes");
+        }
     }
 
     #[test]

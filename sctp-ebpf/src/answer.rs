@@ -97,7 +97,7 @@ fn cut(ctx: &XdpContext, length: usize) -> Result<usize, DropReason> {
     let present = Packet::of(ctx).len();
     let kept = if present < SHORTEST_FRAME { length } else { length.max(SHORTEST_FRAME) };
     // SAFETY: `ctx.ctx` is the context that the program was called with.
-    if unsafe { bpf_xdp_adjust_tail(ctx.ctx, kept as i32 - present as i32) } != 0 {
+    if kept != present && unsafe { bpf_xdp_adjust_tail(ctx.ctx, kept as i32 - present as i32) } != 0 {
         return Err(DropReason::NoAnswer);
     }
     Ok(kept)

@@ -6,6 +6,7 @@ use aya_ebpf::maps::HashMap;
 use aya_ebpf::programs::XdpContext;
 use sctp_common::frame::{Addresses, Decoded, Frame as _};
 use sctp_common::maps::{HeartbeatEntry, HeartbeatKey};
+use sctp_common::metadata::Checksum;
 use sctp_common::reply;
 use sctp_common::verdict::{AnswerReason, DropReason, Verdict};
 
@@ -45,22 +46,29 @@ fn acknowledge(
     entry: *mut HeartbeatEntry,
     ethernet: &[u8; 12],
 ) -> Result<Verdict, Verdict> {
-    settings::checksum_policy().verify(packet, || checksum::compute(ctx, packet))?;
+    let checksum = match settings::checksum_policy().verify(packet, || checksum::compute(ctx, packet))? {
+        Checksum::Verified => packet.checksum,
+        // Accepted without one, on a trusted link.
+        _ => checksum::compute(ctx, packet).ok_or(DropReason::NoAnswer)?,
+    };
     // SAFETY: the entry is not freed before the program has run (RCU). Userspace writes entries as a whole, and only such as it has
     // not written before; the tag in them never changes.
     let peer_tag = unsafe { (*entry).peer_tag };
-    write(&Packet::of(ctx), packet, addresses, peer_tag, ethernet).ok_or(DropReason::NoAnswer)?;
-    let crc = checksum::compute(ctx, packet).ok_or(DropReason::NoAnswer)?;
-    let at = usize::from(packet.sctp_offset) + 8;
-    // The checksum goes least significant byte first.
-    Packet::of(ctx).write(at, &[crc.swap_bytes()]).ok_or(DropReason::NoAnswer)?;
+    write(&Packet::of(ctx), packet, addresses, checksum, peer_tag, ethernet).ok_or(DropReason::NoAnswer)?;
     // SAFETY: as above; the counter is aligned, and whoever else writes to it at the same time does it like this.
     unsafe { count_one_more(&raw mut (*entry).answered) };
     Ok(AnswerReason::HeartbeatAck.into())
 }
 
 #[inline(always)]
-fn write(frame: &Packet, packet: &Decoded, addresses: &Addresses, peer_tag: u32, ethernet: &[u8; 12]) -> Option<()> {
+fn write(
+    frame: &Packet,
+    packet: &Decoded,
+    addresses: &Addresses,
+    checksum: u32,
+    peer_tag: u32,
+    ethernet: &[u8; 12],
+) -> Option<()> {
     let l3 = usize::from(packet.l3_offset);
     let length = usize::from(packet.sctp_len);
     frame.write(0, &packet::words(ethernet))?;
@@ -69,7 +77,7 @@ fn write(frame: &Packet, packet: &Decoded, addresses: &Addresses, peer_tag: u32,
     } else {
         frame.write(l3, &reply::ipv6_header(addresses, length))?;
     }
-    frame.write(usize::from(packet.sctp_offset), &reply::heartbeat_ack(packet, peer_tag))
+    frame.write(usize::from(packet.sctp_offset), &reply::heartbeat_ack(packet, checksum, peer_tag)?)
 }
 
 /// Adds one to a counter that other CPUs count at the same time.

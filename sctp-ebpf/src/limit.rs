@@ -3,7 +3,7 @@
 //! The first bounds what a flood costs this host and its network; the second keeps one network's flood from using up the
 //! answers for everybody else.
 
-use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
+use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_coarse_ns};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::PerCpuArray;
 use sctp_common::frame::{Addresses, Decoded};
@@ -12,9 +12,34 @@ use sctp_common::verdict::DropReason;
 
 use crate::settings;
 
-/// Until when this CPU's bucket is spent.
+/// This CPU's bucket, and the time.
 #[map]
-static ANSWERED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+static ANSWERED: PerCpuArray<Answered> = PerCpuArray::with_max_entries(1, 0);
+
+#[repr(C)]
+struct Answered {
+    /// Until when the bucket is spent.
+    spent: u64,
+    /// The time of the last tick that this CPU has asked for, and the number of that tick.
+    now: u64,
+    tick: u64,
+}
+
+impl Answered {
+    /// The time of the last tick: some milliseconds old, which the burst makes good, and far quicker to be had than the time. The kernel is
+    /// asked for it once in a tick; the number of the tick is read without a call.
+    #[inline(always)]
+    fn now(&mut self) -> u64 {
+        // SAFETY: the helper has no preconditions.
+        let tick = unsafe { bpf_jiffies64() };
+        if tick != self.tick {
+            self.tick = tick;
+            // SAFETY: as above.
+            self.now = unsafe { bpf_ktime_get_coarse_ns() };
+        }
+        self.now
+    }
+}
 
 /// The same for source prefixes, each in the place that its hash says. Two that meet in one take turns: the one that comes forgets the
 /// other, and with it that its bucket was spent; the CPU's own bucket still counts. An array, since it is read without a call.
@@ -35,17 +60,15 @@ struct Prefix {
 /// The CPU's is looked at first, so that a flood from everywhere does not cost an entry in the map for each packet.
 #[inline(always)]
 pub(crate) fn take(packet: &Decoded, addresses: &Addresses) -> Result<(), DropReason> {
-    // The time of the last tick: some milliseconds old, which the burst makes good, and far quicker to be had than the time.
-    // SAFETY: the helper has no preconditions.
-    let now = unsafe { bpf_ktime_get_coarse_ns() };
     let ours = ANSWERED.get_ptr_mut(0).ok_or(DropReason::AnswerRate)?;
     // SAFETY: the pointer is to this CPU's own value, which the kernel keeps for the program's life, and XDP programs on one
     // CPU do not interrupt each other.
     let ours = unsafe { &mut *ours };
-    let spent = settings::answers_per_cpu().take(*ours, now).ok_or(DropReason::AnswerRate)?;
+    let now = ours.now();
+    let spent = settings::answers_per_cpu().take(ours.spent, now).ok_or(DropReason::AnswerRate)?;
     let prefix = source_prefix(&addresses.source, packet.is_ipv4);
     take_of_prefix(prefix, settings::answers_per_prefix(), now).ok_or(DropReason::AnswerRate)?;
-    *ours = spent;
+    ours.spent = spent;
     Ok(())
 }
 
