@@ -127,7 +127,7 @@ impl Association {
     ///
     /// With [`AssociationConfig::partial_delivery_point`](crate::AssociationConfig::partial_delivery_point) a long message comes in parts:
     /// [`ReceivedMessage::part`] says which. If the rest of one will never come,
-    /// [`Notification::PartialDeliveryAborted`](crate::Notification::PartialDeliveryAborted) tells.
+    /// [`Notification::PartialDeliveryAborted`] tells.
     ///
     /// The payload may lie in the memory that the network interface wrote it to. Keeping many
     /// messages for long is allowed: when that memory runs short, payloads are copied out.
