@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use sctp_common::maps::policy;
@@ -57,8 +57,7 @@ fn mutated_frames_are_judged_alike() -> Result<()> {
 /// The verdict that both have come to.
 pub(crate) fn judged_alike(model: &Model, program: &Program, frame: &[u8]) -> Result<Verdict> {
     let (expected, details) = model.judge(frame);
-    let outcome = program.run_expecting(frame, expected)?;
-    ensure!(outcome.verdict == expected, "program {:?}, userspace {expected:?}: {frame:02x?}", outcome.verdict);
+    let outcome = program.run_expecting(frame, expected).context("the program has it otherwise than userspace")?;
     let metadata = details.map(|(_, metadata)| metadata);
     ensure!(outcome.rx_metadata() == metadata, "metadata {:?}: {frame:02x?}", outcome.metadata);
     if let Verdict::Answer(reason) = expected {

@@ -250,15 +250,17 @@ impl Program {
         self.execute(input, metadata, context, || self.counted())
     }
 
-    /// Runs the program once on `frame` and makes sure that the counter of `expected` goes up, without looking at the
-    /// others, which is much faster. [`total`](Self::total) tells whether others went up too.
+    /// Runs the program once on `frame` and fails unless the counter of `expected` goes up. The others are not looked at
+    /// then, which is much faster; [`total`](Self::total) tells whether others went up too.
     pub(crate) fn run_expecting(&self, frame: &[u8], expected: Verdict) -> Result<Outcome> {
-        self.execute(frame, 0, &Context::default(), || {
+        let outcome = self.execute(frame, 0, &Context::default(), || {
             let index = expected.index();
             let now: u64 = self.counters.get(&index, 0)?.iter().sum();
             let before = std::mem::replace(&mut self.counted.borrow_mut()[index as usize], now);
             if now == before + 1 { Ok(expected) } else { self.counted() }
-        })
+        })?;
+        ensure!(outcome.verdict == expected, "{:?} and not {expected:?}: {frame:02x?}", outcome.verdict);
+        Ok(outcome)
     }
 
     /// How many packets have been counted.
