@@ -15,6 +15,7 @@ const TROUBLE: Faults = Faults {
     marking: 0.0,
     mtu: None,
     without: &[],
+    padding: 0,
 };
 
 const MESSAGES: [&str; 8] = ["--count", "1500", "--size", "1~32768", "--streams", "4", "--window", "64"];
@@ -47,24 +48,22 @@ fn its_survives_trouble(foreign: &Foreign, family: Family) {
 /// A congested router on the way marks packets in place of dropping them (RFC 3168; RFC 4960 Appendix A): each end tells the other of
 /// what was marked, and reduces its window when it is told.
 ///
-/// Only packets to usrsctp are marked: told of marks on its own, usrsctp 0.9.5 answers by no CWR, so that it is told again and again; its
-/// window does not grow then, and soon it sends nothing but the same chunks once in a while, though they are acknowledged.
+/// usrsctp 0.9.5 heeds no ECNE of RFC 4960, which is shorter than the one that it knows, and discards what follows it in the packet: it is told in
+/// vain, but the transfer goes on.
 fn marks_are_heeded(foreign: &Foreign, family: Family) {
     let mut server = foreign.serve(family, &["--associations", "1"]).unwrap();
     let delayed = Faults { delay: Duration::from_millis(1), ..Faults::default() };
-    let marked = Faults { marking: 0.05, ..delayed };
-    let can_be_told = foreign.guest().is_some();
-    foreign.cable().set_each([marked, if can_be_told { marked } else { delayed }]);
+    foreign.cable().set(Faults { marking: 0.05, ..delayed });
     let options = ["--mode", "echo", "--count", "500", "--size", "1~32768", "--streams", "4", "--window", "64"];
     let client = foreign.our_client(family, &options).unwrap().summary(LONG);
     foreign.cable().set(Faults::default());
     let client = client.unwrap();
     sound(&client).unwrap();
     let counters = &client["association"]["counters"];
-    // Over IPv6 usrsctp's raw sockets do not show it the traffic class.
-    let sees_marks = can_be_told || family == Family::Ipv4;
-    assert_eq!(counters["ecn_reductions"].as_u64() > Some(0), sees_marks, "the peer has told of marks: {client}");
-    assert_eq!(counters["ecn_marks"].as_u64() > Some(0), can_be_told, "marks on what the peer has sent: {client}");
+    // Over IPv6 usrsctp's raw sockets do not show it the traffic class, nor do they set it.
+    let uses_class = foreign.guest().is_some() || family == Family::Ipv4;
+    assert_eq!(counters["ecn_reductions"].as_u64() > Some(0), uses_class, "the peer has told of marks: {client}");
+    assert_eq!(counters["ecn_marks"].as_u64() > Some(0), uses_class, "marks on what the peer has sent: {client}");
     let server = server.summary(LONG).unwrap();
     assert_eq!((&server["received"], &server["graceful"]), (&500.into(), &true.into()), "{server}");
 }

@@ -130,12 +130,11 @@ impl Association {
                 return false;
             }
         }
-        if let Some(echo) = echo {
-            // Before the SACK, so that its TSN is still outstanding for the sender that looks up its path.
-            if writer.chunk(&echo).is_err() {
-                return false;
-            }
-            self.stats.control_chunks_sent += 1;
+        let echo_first = echo.is_some() && self.puts_echo_first();
+        let write_echo =
+            |writer: &mut Writer<'_>, now: bool| echo.filter(|_| now).is_none_or(|echo| writer.chunk(&echo).is_ok());
+        if !write_echo(writer, echo_first) {
+            return false;
         }
         //= RFC 9260 §6.2: "the data receiver SHOULD place the current value of a_rwnd into the a_rwnd field"
         let a_rwnd = self.receiver.announce_window();
@@ -145,10 +144,10 @@ impl Association {
             gap_ack_blocks: self.receiver.gap_blocks(blocks),
             duplicate_tsns: self.receiver.tracker.duplicates().iter().copied(),
         };
-        let written = writer.chunk(&sack).is_ok();
+        let written = writer.chunk(&sack).is_ok() && write_echo(writer, !echo_first);
         if written {
             self.stats.sacks_sent += 1;
-            self.stats.control_chunks_sent += 1;
+            self.stats.control_chunks_sent += 1 + u64::from(echo.is_some());
         }
         written
     }

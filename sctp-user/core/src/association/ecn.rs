@@ -13,11 +13,20 @@ use crate::wire::{Chunk, Cwr, Ecne, Packet};
 /// What was heeded is forgotten so many TSNs later, before they can come round again.
 const MEMORY: i32 = 1 << 30;
 
+/// So many ECNEs go in front of their SACKs; if no CWR answers them, the next ones go behind.
+///
+/// In front, the TSN is still outstanding when the sender looks up its path: Linux reduces no window for a TSN that the SACK has just
+/// acknowledged. But usrsctp 0.9.5 knows only a draft's ECNE of 12 bytes, sends no CWR for another one, and discards what follows it in the packet:
+/// it would never see a SACK again.
+const IN_FRONT: u8 = 3;
+
 /// ECN in both directions.
 #[derive(Debug, Default)]
 pub(super) struct EcnState {
     /// The lowest TSN of the last packet that came marked: every SACK goes with an ECNE until a CWR answers it.
     echo: Option<Tsn>,
+    /// ECNEs that have gone in front of SACKs since a CWR came last, up to [`IN_FRONT`].
+    unanswered: u8,
     /// The highest TSN that was outstanding when a window was last reduced for an ECNE: congestion of anything up to it has been heeded.
     heeded: Option<Tsn>,
     /// The TSN of an ECNE that a CWR is to answer, with the next DATA.
@@ -44,6 +53,13 @@ impl Association {
         self.ecn.as_ref()?.echo
     }
 
+    /// An ECNE is about to be sent beside a SACK: whether it goes in front.
+    pub(super) fn puts_echo_first(&mut self) -> bool {
+        let Some(ecn) = self.ecn.as_mut().filter(|ecn| ecn.unanswered < IN_FRONT) else { return false };
+        ecn.unanswered += 1;
+        true
+    }
+
     /// The peer received a packet of ours that was marked.
     pub(super) fn handle_ecne(&mut self, ecne: Ecne) {
         let Ecne { lowest_tsn } = ecne;
@@ -67,9 +83,9 @@ impl Association {
 
     /// The peer has reduced its window.
     pub(super) fn handle_cwr(&mut self, cwr: Cwr) {
-        if let Some(ecn) = &mut self.ecn
-            && ecn.echo.is_some_and(|echo| echo.precedes_or_is(cwr.lowest_tsn))
-        {
+        let Some(ecn) = &mut self.ecn else { return };
+        ecn.unanswered = 0;
+        if ecn.echo.is_some_and(|echo| echo.precedes_or_is(cwr.lowest_tsn)) {
             ecn.echo = None;
         }
     }

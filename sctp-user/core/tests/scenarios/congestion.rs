@@ -12,7 +12,7 @@ use sctp_core::{Association, AssociationConfig, CongestionAlgorithm, Ecn, Endpoi
 
 use crate::sim::app::{Phase, Plan, Sizes};
 use crate::sim::network::LinkConfig;
-use crate::sim::packet::{has, number};
+use crate::sim::packet::{chunk_types, has, number};
 use crate::sim::world::{Conversation, Verdict, World};
 use crate::stage::*;
 
@@ -253,6 +253,38 @@ fn one_reduction_for_a_window_of_marks() {
     let (echoes, answers) = (times(&world, SERVER, ChunkType::ECNE), times(&world, CLIENT, ChunkType::CWR));
     assert!(answers.len() >= 2, "the lost CWR is sent again");
     assert!(*echoes.last().unwrap() < *answers.last().unwrap() + ROUND_TRIP, "the echoes end");
+    world.finish();
+}
+
+/// usrsctp 0.9.5 discards what follows an ECNE of 8 bytes in a packet: it gets SACKs all the same.
+#[test]
+fn a_peer_that_discards_what_follows_an_echo_gets_sacks() {
+    let mut world = established("deaf_to_echoes", &AssociationConfig::default());
+    for (_, _, config) in world.network.configs() {
+        config.mark_anyway = 1.0;
+    }
+    let orders = Rc::new(RefCell::new(Vec::new()));
+    let seen = Rc::clone(&orders);
+    world.intercept(move |sight| {
+        if sight.from != SERVER || !has(sight.bytes, ChunkType::ECNE) {
+            return Verdict::Pass;
+        }
+        let in_front = chunk_types(sight.bytes).first() == Some(&ChunkType::ECNE);
+        seen.borrow_mut().push(in_front);
+        if in_front { Verdict::Drop } else { Verdict::Pass }
+    });
+    world.send(0, 0, FULL);
+    world.run_for(TICK);
+    for (_, _, config) in world.network.configs() {
+        config.mark_anyway = 0.0;
+    }
+    for _ in 0..59 {
+        world.send(0, 0, FULL);
+    }
+    world.run_for(SECOND * 5);
+    assert_eq!(world.sides[1].received, 60);
+    assert_eq!(association(&world, 0).outstanding_chunks(), 0);
+    assert_eq!(orders.borrow()[..4], [true, true, true, false]);
     world.finish();
 }
 
