@@ -1,5 +1,5 @@
 //! What the XDP program answers by itself reaches peers that nobody here wrote, and they take it for what it is: ABORT and SHUTDOWN COMPLETE
-//! with the T bit (RFC 9260 §8.4), HEARTBEAT ACK (§8.3).
+//! with the T bit (RFC 9260 §8.4), HEARTBEAT ACK (§8.3), INIT ACK (§5.1.3).
 //!
 //! Our stack is on a TAP device, whose driver sends what the program returns for sending, as a NIC's does. (On veth, the other labs' device,
 //! workers answer: that driver drops such frames unless the far end has an XDP program, too.) The program's counters say that no worker had a hand
@@ -102,6 +102,26 @@ fn heartbeat_ack(foreign: &Foreign, family: Family, socket: &PacketSocket) -> Ve
     seen(socket, chunk::HEARTBEAT_ACK, 0)
 }
 
+/// An INIT is answered by the program, with a State Cookie that a worker takes: the association is as any other.
+fn init_ack(foreign: &Foreign, family: Family, socket: &PacketSocket) -> Vec<u8> {
+    let addresses = foreign.our_addresses(family);
+    let words: Vec<&str> =
+        ["--init-cookies", "always"].into_iter().chain(addresses.iter().map(String::as_str)).collect();
+    let server = foreign.serve_ours(&words).unwrap();
+    foreign.cable().set_each([Faults::default(), Faults { padding: 256, ..Faults::default() }]);
+    // Packets of one frame: the padding must fit, too.
+    let client = foreign.client_summary(family, &["--mode", "echo", "--count", "100", "--size", "1-1000"]).unwrap();
+    foreign.cable().set(Faults::default());
+    assert_eq!(client["received"], 100, "{client}");
+    let counters = foreign.sctp().counters(&foreign.lab.pair.left).unwrap();
+    assert!(counters.get("init-ack") >= 1, "{counters:?}");
+    assert_eq!(counters.get("init"), 0, "no worker has seen an INIT: {counters:?}");
+    let server = stop(server).unwrap().summary().unwrap();
+    assert_eq!((&server["associations"], &server["received"]), (&1.into(), &100.into()), "{server}");
+    assert_eq!(server["failed"], 0, "{server}");
+    seen(socket, chunk::INIT_ACK, 0)
+}
+
 /// Each answer, over one family.
 fn answers_arrive(label: &str, family: Family) {
     if !require_root() {
@@ -109,7 +129,7 @@ fn answers_arrive(label: &str, family: Family) {
     }
     assert!(capture::can_judge(), "tshark is not installed: `cargo xtask setup`");
     let foreign = Foreign::new(Stack::Usrsctp, label, &PairConfig { taps: true, ..PairConfig::default() }).unwrap();
-    let rows = [abort, shutdown_complete, heartbeat_ack];
+    let rows = [abort, shutdown_complete, heartbeat_ack, init_ack];
     let frames = rows.map(|row| {
         let socket = foreign.lab.pair.right.packet_socket().unwrap();
         row(&foreign, family, &socket)
@@ -117,7 +137,7 @@ fn answers_arrive(label: &str, family: Family) {
     let file = tempfile::NamedTempFile::new().unwrap();
     capture::write(file.path(), &frames).unwrap();
     let findings = capture::judge(file.path()).unwrap();
-    assert_eq!((findings.packets, findings.malformed, findings.bad_checksums), (3, 0, 0), "{findings:?}");
+    assert_eq!((findings.packets, findings.malformed, findings.bad_checksums), (4, 0, 0), "{findings:?}");
 }
 
 #[test]
@@ -128,4 +148,18 @@ fn answers_of_the_program_arrive_ipv4() {
 #[test]
 fn answers_of_the_program_arrive_ipv6() {
     answers_arrive("ans6", Family::Ipv6);
+}
+
+/// The Linux kernel connects by the program's INIT ACK, too.
+#[test]
+fn the_kernel_takes_the_programs_init_ack() {
+    if !require_root() {
+        return;
+    }
+    let config = PairConfig { taps: true, ..PairConfig::default() };
+    let foreign = Foreign::new(Stack::Kernel, "ansk", &config).unwrap();
+    for family in [Family::Ipv4, Family::Ipv6] {
+        let socket = foreign.lab.pair.right.packet_socket().unwrap();
+        init_ack(&foreign, family, &socket);
+    }
 }

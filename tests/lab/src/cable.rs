@@ -37,6 +37,9 @@ pub struct Faults {
     pub mtu: Option<usize>,
     /// Chunk types: packets that begin with one of them are lost.
     pub without: &'static [u8],
+    /// Octets that are added behind each packet, as Ethernet pads short ones. The driver of TAP devices gives an XDP program no room behind a
+    /// frame, unlike those of NICs; over this padding an answer can be longer than what it answers.
+    pub padding: usize,
 }
 
 impl Faults {
@@ -248,6 +251,8 @@ impl Direction {
         }
         let marked = if self.random.chance(faults.marking) { marked(frame) } else { None };
         let frame = marked.as_deref().unwrap_or(frame);
+        let padded = (faults.padding > 0).then(|| [frame, &vec![0; faults.padding]].concat());
+        let frame = padded.as_deref().unwrap_or(frame);
         let copies = if self.random.chance(faults.duplication) { 2 } else { 1 };
         for _ in 0..copies {
             let late = if self.random.chance(faults.reordering) { Faults::LATE } else { Duration::ZERO };
