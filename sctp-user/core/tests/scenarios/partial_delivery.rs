@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use sctp_core::wire::ChunkType;
 use sctp_core::{AssociationConfig, CloseReason, Event, MessagePart, ReceivedMessage};
 
 use crate::sim::app::{Phase, Plan, Reading};
-use crate::sim::world::{Deed, World};
+use crate::sim::packet::has;
+use crate::sim::world::{Deed, Verdict, World};
 use crate::stage::*;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -94,7 +96,7 @@ fn parts_are_as_large_as_asked_for() {
 #[test]
 fn nothing_is_begun_before_its_turn() {
     let mut world = established("partial_turn", reader(Reading::Manual));
-    lose(&mut world, CLIENT, sctp_core::wire::ChunkType::DATA, 1);
+    lose(&mut world, CLIENT, ChunkType::DATA, 1);
     world.send(0, 7, 100);
     world.send(0, 3, 3 * POINT);
     world.run_for(ROUND_TRIP / 2 + TICK);
@@ -127,7 +129,38 @@ fn the_end_of_an_association_aborts_what_is_begun() {
     }
 }
 
-/// So does a restart of the peer.
+/// What has waited for the end of a message that will never come is delivered then, but for what must come after it in its stream.
+//= test RFC 9260 §6.6: "an endpoint MUST deliver DATA chunks received with the U flag set to 0 to the upper layer
+//= according to the order"
+#[test]
+fn an_aborted_message_is_followed_by_none_of_its_stream() {
+    for (name, reads) in [("partial_order", true), ("partial_order_unread", false)] {
+        let mut world = established(name, reader(Reading::Manual));
+        let mut first = None;
+        world.intercept(move |sight| {
+            if sight.from != CLIENT || !has(sight.bytes, ChunkType::DATA) {
+                return Verdict::Pass;
+            }
+            let tsns: Vec<u32> = data(sight.bytes).into_iter().map(|(tsn, _)| tsn).collect();
+            let missing = first.get_or_insert(tsns[0]).wrapping_add(60);
+            if tsns.contains(&missing) { Verdict::Drop } else { Verdict::Pass }
+        });
+        world.send(0, 0, 2 * POINT);
+        world.send(0, 0, 100);
+        world.send(0, 1, 100);
+        world.run_for(SECOND * 3);
+        if reads {
+            assert!(!world.take(1, 1).unwrap());
+        }
+        world.abort(0);
+        world.run_for(SECOND);
+        assert_eq!(aborted(&world), usize::from(reads), "{name}");
+        // Read when the association ended: that of the other stream. The books see to the order.
+        assert_eq!(world.sides[1].received, 1, "{name}");
+    }
+}
+
+/// A restart of the peer aborts what is begun as well.
 #[test]
 fn a_restart_aborts_what_is_begun() {
     let mut world = established("partial_restart", reader(Reading::Eager));

@@ -15,6 +15,7 @@ pub(super) struct PartialDelivery {
     stream: u16,
     ssn: u16,
     ppid: u32,
+    unordered: bool,
     /// How many parts have been delivered.
     parts: usize,
     /// Messages that wait for its end.
@@ -45,9 +46,9 @@ impl Receiver {
         }
         let part = if first { MessagePart::First } else { MessagePart::Middle };
         let message = ReceivedMessage { stream, ssn, ppid, unordered, part, payload: self.reassembly.take_first() };
-        let partial = self
-            .partial
-            .get_or_insert_with(|| Box::new(PartialDelivery { stream, ssn, ppid, parts: 0, waiting: VecDeque::new() }));
+        let partial = self.partial.get_or_insert_with(|| {
+            Box::new(PartialDelivery { stream, ssn, ppid, unordered, parts: 0, waiting: VecDeque::new() })
+        });
         partial.parts += 1;
         if !first || unordered {
             self.ready.push_back(message);
@@ -70,10 +71,18 @@ impl Receiver {
     }
 
     /// The message that is being delivered in parts will not become whole. Takes back what of it the application has not taken, and
-    /// delivers what has waited for its end; says which message it was, if the application has taken some of it, and how many have waited.
+    /// delivers what has waited for its end, but for what must come after it (§6.6); says which message it was, if the application has taken some of it, and how many have waited.
     pub(crate) fn abort_partial(&mut self) -> (Option<Unfinished>, usize) {
         let Some(partial) = self.partial.take() else { return (None, 0) };
-        let PartialDelivery { stream, ssn, ppid, parts, waiting } = *partial;
+        let PartialDelivery { stream, ssn, ppid, parts, mut waiting, unordered } = *partial;
+        // Those that come after it in its stream have lost their turn with it.
+        waiting.retain(|message| {
+            let keeps_turn = unordered || message.unordered || message.stream != stream;
+            if !keeps_turn {
+                self.uncharge(message);
+            }
+            keeps_turn
+        });
         let waited = waiting.len();
         let mut left = 0;
         // Nothing has been delivered since.
