@@ -130,10 +130,9 @@ impl Association {
                 return false;
             }
         }
-        let echo_first = echo.is_some() && self.puts_echo_first();
-        let write_echo =
-            |writer: &mut Writer<'_>, now: bool| echo.filter(|_| now).is_none_or(|echo| writer.chunk(&echo).is_ok());
-        if !write_echo(writer, echo_first) {
+        let in_front = echo.is_some() && self.puts_echo_first();
+        let (before, behind) = if in_front { (echo, None) } else { (None, echo) };
+        if before.is_some_and(|echo| writer.chunk(&echo).is_err()) {
             return false;
         }
         //= RFC 9260 §6.2: "the data receiver SHOULD place the current value of a_rwnd into the a_rwnd field"
@@ -144,7 +143,7 @@ impl Association {
             gap_ack_blocks: self.receiver.gap_blocks(blocks),
             duplicate_tsns: self.receiver.tracker.duplicates().iter().copied(),
         };
-        let written = writer.chunk(&sack).is_ok() && write_echo(writer, !echo_first);
+        let written = writer.chunk(&sack).is_ok() && behind.is_none_or(|echo| writer.chunk(&echo).is_ok());
         if written {
             self.stats.sacks_sent += 1;
             self.stats.control_chunks_sent += 1 + u64::from(echo.is_some());

@@ -40,6 +40,20 @@ fn data_sent(forger: &Forger) -> Vec<(Instant, Vec<u32>)> {
         .collect()
 }
 
+/// Sends messages of `length` bytes, and acknowledges them window by window, until cwnd is large. More are outstanding then; gives how many
+/// chunks have been acknowledged.
+fn widen(forger: &mut Forger, length: usize) -> u32 {
+    let mut acknowledged = 0;
+    for _ in 0..10 {
+        for _ in 0..40 {
+            forger.world.send(0, 0, length);
+        }
+        acknowledged = forger.association().stats().data_chunks_sent as u32;
+        acknowledge(forger, acknowledged, 1 << 20, &[]);
+    }
+    acknowledged
+}
+
 fn ends_badly(mut forger: Forger) {
     // What the forger acknowledged nobody has read: no books are kept.
     forger.world.harsh = true;
@@ -292,14 +306,7 @@ fn the_window_grows_before_it_is_halved() {
     const MESSAGE: u32 = 1398;
     let mut forger = Forger::established("grows_before_halved");
     // Windows of more than 12 PMDCS, so that the floor of 4 for ssthresh says nothing.
-    let mut acknowledged = 0;
-    for _ in 0..10 {
-        for _ in 0..40 {
-            forger.world.send(0, 0, MESSAGE as usize);
-        }
-        acknowledged = forger.association().stats().data_chunks_sent as u32;
-        acknowledge(&mut forger, acknowledged, 1 << 20, &[]);
-    }
+    let acknowledged = widen(&mut forger, MESSAGE as usize);
     acknowledge(&mut forger, acknowledged, 1 << 20, &[(3, 3)]);
     acknowledge(&mut forger, acknowledged, 1 << 20, &[(3, 4)]);
     let before = forger.association().primary_path();
@@ -318,14 +325,7 @@ fn the_window_grows_before_it_is_halved() {
 #[test]
 fn one_event_sends_a_burst_at_most() {
     let mut forger = Forger::established("max_burst");
-    let mut acknowledged = 0;
-    for _ in 0..10 {
-        for _ in 0..40 {
-            forger.world.send(0, 0, 1400);
-        }
-        acknowledged = forger.association().stats().data_chunks_sent as u32;
-        acknowledge(&mut forger, acknowledged, 1 << 20, &[]);
-    }
+    let acknowledged = widen(&mut forger, 1400);
     for _ in 0..40 {
         forger.world.send(0, 0, 1400);
     }
@@ -346,14 +346,7 @@ fn one_event_sends_a_burst_at_most() {
 #[test]
 fn fast_recovery_shrinks_the_window_once() {
     let mut forger = Forger::established("fast_recovery_once");
-    let mut acknowledged = 0;
-    for _ in 0..10 {
-        for _ in 0..40 {
-            forger.world.send(0, 0, 1400);
-        }
-        acknowledged = forger.association().stats().data_chunks_sent as u32;
-        acknowledge(&mut forger, acknowledged, 1 << 20, &[]);
-    }
+    let acknowledged = widen(&mut forger, 1400);
     let before = forger.association().primary_path();
     // The first and the third are missing.
     for last in [4, 5, 6] {

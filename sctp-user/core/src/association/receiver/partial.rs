@@ -71,7 +71,8 @@ impl Receiver {
     }
 
     /// The message that is being delivered in parts will not become whole. Takes back what of it the application has not taken, and
-    /// delivers what has waited for its end, but for what must come after it (§6.6); says which message it was, if the application has taken some of it, and how many have waited.
+    /// delivers what has waited for its end, but for what must come after it (§6.6); says which message it was, if the application has
+    /// taken some of it, and how many have waited.
     pub(crate) fn abort_partial(&mut self) -> (Option<Unfinished>, usize) {
         let Some(partial) = self.partial.take() else { return (None, 0) };
         let PartialDelivery { stream, ssn, ppid, parts, mut waiting, unordered } = *partial;
